@@ -1,1 +1,1 @@
-export {};
+export * from "./sequence/index.js";
