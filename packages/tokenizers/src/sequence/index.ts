@@ -1,2 +1,4 @@
 export * from "./columns.js";
+export * from "./interleave.js";
+export * from "./predict.js";
 export * from "./types.js";
