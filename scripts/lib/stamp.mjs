@@ -21,9 +21,12 @@ const byContent = (file) => `${relative(root, file)} ${createHash("sha256").upda
  *
  * The fingerprint is taken here, before the step runs: what is edited during the step counts as changed.
  *
- * @param name also the file's name, under build/.stamps unless `file` says otherwise
- * @param extra anything else the result depends on (versions, options)
- * @param outputs files that must exist for the step to count as done
+ * @param {string} name also the file's name, under build/.stamps unless `file` says otherwise
+ * @param {object} step
+ * @param {string[]} step.inputs files
+ * @param {string[]} [step.outputs] files that must exist for the step to count as done
+ * @param {string} [step.extra] anything else the result depends on (versions, options)
+ * @param {string} [step.file]
  * @returns {{fresh: boolean, commit: () => void}} `commit` after the step succeeded
  */
 export function checkStamp(name, { inputs, outputs = [], extra = "", file = inRoot("build/.stamps", `${name}.json`) }) {
