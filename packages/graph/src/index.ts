@@ -1,1 +1,13 @@
-export {};
+export { abiHash, abiHeader, dtypeCodes, kernelOps } from "./abi.js";
+export { deriveBorders } from "./borders.js";
+export { concatenateRows, copy, split } from "./compose.js";
+export { differentiate } from "./differentiate.js";
+export { type EncodedProgram, encode } from "./encode.js";
+export { type Dim, Expr, type LengthRule, product, Sym, sum } from "./expr.js";
+export { type Interpretation, interpret } from "./interpret.js";
+export * from "./op.js";
+export * from "./ops/index.js";
+export { ARENA_ALIGNMENT, type Plan, type PlanOptions, plan } from "./plan.js";
+export { trace } from "./trace.js";
+export * from "./value.js";
+export { verify } from "./verify.js";

@@ -1,0 +1,39 @@
+// What a device backend offers the executor. The CPU backend is linked in; the CUDA backend is a plugin opened at run time, which
+// exports `krait_backend` with C linkage. Everything that crosses is plain data.
+#pragma once
+
+#include "krait/abi.h"
+
+extern "C" {
+
+struct krait_device_options {
+  int32_t index;    // which device of the kind
+  int32_t threads;  // CPU only
+};
+
+struct krait_backend_table {
+  uint32_t size;         // sizeof(krait_backend_table) as the backend was built
+  const char* abi_hash;  // of the op records it was built from
+  const char* name;
+
+  int32_t (*device_count)(krait::Status* status);
+  void* (*open)(const krait_device_options* options, krait::Status* status);
+  void (*close)(void* device);
+
+  // Called on the executor thread of the device, except allocate and release, which may come from any thread.
+  void* (*allocate)(void* device, int64_t bytes, krait::Status* status);
+  void (*release)(void* device, void* memory);
+  void (*upload)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
+  void (*download)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
+  void (*fill)(void* device, void* to, int32_t byte, int64_t bytes, krait::Status* status);
+
+  // Enqueues one op; an error of the device may show only at synchronize.
+  void (*run)(void* device, int64_t op, const krait::Call* call, krait::Status* status);
+  void (*synchronize)(void* device, krait::Status* status);
+
+  // One line of JSON about the device and the libraries it found.
+  void (*describe)(void* device, char* json, int64_t capacity);
+};
+
+typedef const krait_backend_table* (*krait_backend_function)(void);
+}

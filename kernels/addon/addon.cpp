@@ -1,0 +1,463 @@
+// The Node-API glue, nothing else: objects, promises, and the copy of host bytes in and out.
+#include <dlfcn.h>
+#include <napi.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "../cpu/backend.h"
+#include "../executor/device.h"
+#include "krait/ops.h"
+
+namespace {
+
+using namespace krait;
+
+const char* code_name(StatusCode code) {
+  switch (code) {
+    case StatusCode::ok:
+      return "OK";
+    case StatusCode::invalid_program:
+      return "INVALID_PROGRAM";
+    case StatusCode::invalid_argument:
+      return "INVALID_RUN";
+    case StatusCode::out_of_memory:
+      return "OUT_OF_MEMORY";
+    case StatusCode::device:
+      return "DEVICE_FAILED";
+    case StatusCode::cancelled:
+      return "CANCELLED";
+    case StatusCode::unsupported:
+      return "UNSUPPORTED";
+  }
+  return "DEVICE_FAILED";
+}
+
+Napi::Error to_error(Napi::Env env, const Status& status) {
+  Napi::Error error = Napi::Error::New(env, status.message);
+  error.Set("code", Napi::String::New(env, code_name(status.code)));
+  return error;
+}
+
+// Resolves promises on the JavaScript thread. The process may exit while nothing is pending.
+class Completions {
+ public:
+  explicit Completions(Napi::Env env)
+      : env_(env), function_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "krait", 0, 1)) {
+    function_.Unref(env);
+  }
+  ~Completions() { function_.Release(); }
+
+  using Settle = std::function<void(Napi::Env, Napi::Promise::Deferred, const Status&)>;
+
+  // To be called on the JavaScript thread; what it returns may be called once, on any thread.
+  std::pair<Napi::Promise, Done> start(Settle settle) {
+    auto* pending = new Pending{Napi::Promise::Deferred::New(env_), std::move(settle), {}, this};
+    if (count_++ == 0) function_.Ref(env_);
+    Napi::Promise promise = pending->deferred.Promise();
+    Napi::ThreadSafeFunction function = function_;
+    return {promise, [pending, function](const Status& status) {
+              pending->status = status;
+              const napi_status sent = function.NonBlockingCall(pending, [](Napi::Env env, Napi::Function, Pending* p) {
+                std::unique_ptr<Pending> owned(p);
+                Napi::HandleScope scope(env);
+                if (--p->owner->count_ == 0) p->owner->function_.Unref(env);
+                if (p->status.ok()) {
+                  p->settle(env, p->deferred, p->status);
+                } else {
+                  p->deferred.Reject(to_error(env, p->status).Value());
+                }
+              });
+              // The environment is going away: nobody is left to hear of it.
+              if (sent != napi_ok) (void)sent;
+            }};
+  }
+
+ private:
+  struct Pending {
+    Napi::Promise::Deferred deferred;
+    Settle settle;
+    Status status;
+    Completions* owner;
+  };
+
+  Napi::Env env_;
+  Napi::ThreadSafeFunction function_;
+  int64_t count_ = 0;
+};
+
+void resolve_undefined(Napi::Env env, Napi::Promise::Deferred deferred, const Status&) { deferred.Resolve(env.Undefined()); }
+
+struct Bytes {
+  void* data;
+  size_t size;
+};
+
+// The bytes of any typed array or DataView.
+bool bytes_of(const Napi::Value& value, Bytes* bytes) {
+  if (!value.IsTypedArray()) return false;
+  const Napi::TypedArray array = value.As<Napi::TypedArray>();
+  bytes->data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  bytes->size = array.ByteLength();
+  return true;
+}
+
+class DeviceObject;
+
+struct AddonData {
+  std::unique_ptr<Completions> completions;
+  Napi::FunctionReference buffer;
+  Napi::FunctionReference program;
+};
+
+AddonData& data_of(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }
+
+Napi::Value reject(Napi::Env env, const Status& status) {
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  deferred.Reject(to_error(env, status).Value());
+  return deferred.Promise();
+}
+
+Status invalid(const char* message) { return error(StatusCode::invalid_argument, "%s", message); }
+
+// Memory on a device. close() drops it; jobs in flight keep it until they end.
+class BufferObject : public Napi::ObjectWrap<BufferObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Buffer",
+                       {InstanceMethod<&BufferObject::write>("write"), InstanceMethod<&BufferObject::read>("read"),
+                        InstanceMethod<&BufferObject::fill>("fill"), InstanceMethod<&BufferObject::close>("close"),
+                        InstanceAccessor<&BufferObject::bytes>("bytes")});
+  }
+  explicit BufferObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<BufferObject>(info) {}
+
+  void attach(std::shared_ptr<Device> device, std::shared_ptr<Memory> memory) {
+    device_ = std::move(device);
+    memory_ = std::move(memory);
+  }
+  const std::shared_ptr<Memory>& memory() const { return memory_; }
+
+ private:
+  Napi::Value bytes(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), memory_ ? static_cast<double>(memory_->bytes()) : 0);
+  }
+
+  Status range(const Napi::CallbackInfo& info, Bytes* host, int64_t* offset) {
+    if (!memory_) return invalid("Expected an open buffer but received one that is closed");
+    if (!bytes_of(info[0], host) || !info[1].IsNumber()) return invalid("Expected a typed array and a byte offset for the copy");
+    *offset = info[1].As<Napi::Number>().Int64Value();
+    if (*offset < 0 || *offset > memory_->bytes() || static_cast<int64_t>(host->size) > memory_->bytes() - *offset) {
+      return invalid("Expected a range inside the buffer for the copy");
+    }
+    return {};
+  }
+
+  Napi::Value write(const Napi::CallbackInfo& info) {
+    Bytes host{};
+    int64_t offset = 0;
+    const Status status = range(info, &host, &offset);
+    if (!status.ok()) return reject(info.Env(), status);
+    auto staging = std::make_shared<Staging>(static_cast<int64_t>(host.size));
+    if (host.size > 0) std::memcpy(staging->data(), host.data, host.size);
+    auto [promise, done] = data_of(info.Env()).completions->start(resolve_undefined);
+    auto* device = device_.get();
+    auto memory = memory_;
+    device_->submit(
+        [device, memory, staging, offset] {
+          Status s;
+          if (staging->bytes() > 0) {
+            device->backend().upload(device->context(), static_cast<char*>(memory->data()) + offset, staging->data(), staging->bytes(), &s);
+            Status finished;
+            device->backend().synchronize(device->context(), &finished);
+            if (s.ok()) s = finished;
+          }
+          return s;
+        },
+        std::move(done));
+    return promise;
+  }
+
+  Napi::Value read(const Napi::CallbackInfo& info) {
+    Bytes host{};
+    int64_t offset = 0;
+    const Status status = range(info, &host, &offset);
+    if (!status.ok()) return reject(info.Env(), status);
+    auto staging = std::make_shared<Staging>(static_cast<int64_t>(host.size));
+    auto target = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[0].As<Napi::Object>()));
+    auto [promise, done] =
+        data_of(info.Env()).completions->start([staging, target](Napi::Env env, Napi::Promise::Deferred deferred, const Status&) {
+          Bytes to{};
+          // The array may have been detached meanwhile; then it has no bytes.
+          if (bytes_of(target->Value(), &to) && static_cast<int64_t>(to.size) == staging->bytes() && to.size > 0) {
+            std::memcpy(to.data, staging->data(), to.size);
+          }
+          deferred.Resolve(env.Undefined());
+        });
+    auto* device = device_.get();
+    auto memory = memory_;
+    device_->submit(
+        [device, memory, staging, offset] {
+          Status s;
+          if (staging->bytes() > 0) {
+            device->backend().download(device->context(), staging->data(), static_cast<const char*>(memory->data()) + offset, staging->bytes(),
+                                       &s);
+            Status finished;
+            device->backend().synchronize(device->context(), &finished);
+            if (s.ok()) s = finished;
+          }
+          return s;
+        },
+        std::move(done));
+    return promise;
+  }
+
+  // fill(byte, offset, bytes)
+  Napi::Value fill(const Napi::CallbackInfo& info) {
+    if (!memory_) return reject(info.Env(), invalid("Expected an open buffer but received one that is closed"));
+    const int32_t byte = info[0].As<Napi::Number>().Int32Value();
+    const int64_t offset = info[1].As<Napi::Number>().Int64Value();
+    const int64_t bytes = info[2].As<Napi::Number>().Int64Value();
+    if (offset < 0 || bytes < 0 || offset > memory_->bytes() || bytes > memory_->bytes() - offset) {
+      return reject(info.Env(), invalid("Expected a range inside the buffer for the fill"));
+    }
+    auto [promise, done] = data_of(info.Env()).completions->start(resolve_undefined);
+    auto* device = device_.get();
+    auto memory = memory_;
+    device_->submit(
+        [device, memory, byte, offset, bytes] {
+          Status s;
+          device->backend().fill(device->context(), static_cast<char*>(memory->data()) + offset, byte, bytes, &s);
+          Status finished;
+          device->backend().synchronize(device->context(), &finished);
+          return s.ok() ? finished : s;
+        },
+        std::move(done));
+    return promise;
+  }
+
+  void close(const Napi::CallbackInfo&) {
+    memory_.reset();
+    device_.reset();
+  }
+
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<Memory> memory_;
+};
+
+class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Program",
+                       {InstanceMethod<&ProgramObject::run>("run"), InstanceMethod<&ProgramObject::close>("close"),
+                        InstanceMethod<&ProgramObject::arena>("arena")});
+  }
+  explicit ProgramObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ProgramObject>(info) {}
+
+  void attach(std::shared_ptr<LoadedProgram> loaded) { loaded_ = std::move(loaded); }
+
+ private:
+  // run({ symbols: number[], inputs: TypedArray[], outputs: TypedArray[], buffers: Buffer[] }) → { done: Promise, cancel() }
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const auto fail = [&](const char* message) {
+      Napi::Object result = Napi::Object::New(env);
+      result.Set("done", reject(env, invalid(message)));
+      result.Set("cancel", Napi::Function::New(env, [](const Napi::CallbackInfo&) {}));
+      return result;
+    };
+    if (!loaded_) return fail("Expected an open program but received one that is closed");
+    const Napi::Object options = info[0].As<Napi::Object>();
+    const Napi::Array symbols = options.Get("symbols").As<Napi::Array>();
+    const Napi::Array inputs = options.Get("inputs").As<Napi::Array>();
+    const Napi::Array outputs = options.Get("outputs").As<Napi::Array>();
+    const Napi::Array buffers = options.Get("buffers").As<Napi::Array>();
+
+    auto request = std::make_shared<RunRequest>();
+    request->cancel = std::make_shared<std::atomic<bool>>(false);
+    for (uint32_t i = 0; i < symbols.Length(); ++i) request->symbols.push_back(symbols.Get(i).As<Napi::Number>().Int64Value());
+    for (uint32_t i = 0; i < inputs.Length(); ++i) {
+      Bytes bytes{};
+      if (!bytes_of(inputs.Get(i), &bytes)) return fail("Expected a typed array for every input");
+      request->inputs.push_back(std::make_shared<Staging>(static_cast<int64_t>(bytes.size)));
+      if (bytes.size > 0) std::memcpy(request->inputs.back()->data(), bytes.data, bytes.size);
+    }
+    auto targets = std::make_shared<std::vector<Napi::ObjectReference>>();
+    for (uint32_t i = 0; i < outputs.Length(); ++i) {
+      Bytes bytes{};
+      if (!bytes_of(outputs.Get(i), &bytes)) return fail("Expected a typed array for every output");
+      request->outputs.push_back(std::make_shared<Staging>(static_cast<int64_t>(bytes.size)));
+      targets->push_back(Napi::Persistent(outputs.Get(i).As<Napi::Object>()));
+    }
+    for (uint32_t i = 0; i < buffers.Length(); ++i) {
+      BufferObject* buffer = BufferObject::Unwrap(buffers.Get(i).As<Napi::Object>());
+      if (buffer == nullptr || !buffer->memory()) return fail("Expected open buffers for every parameter and state");
+      request->buffers.push_back(buffer->memory());
+    }
+
+    auto [promise, done] =
+        data_of(env).completions->start([request, targets](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+          for (size_t i = 0; i < targets->size(); ++i) {
+            Bytes to{};
+            const Staging& from = *request->outputs[i];
+            if (bytes_of((*targets)[i].Value(), &to) && static_cast<int64_t>(to.size) == from.bytes() && to.size > 0) {
+              std::memcpy(to.data, from.data(), to.size);
+            }
+          }
+          deferred.Resolve(e.Undefined());
+        });
+    auto loaded = loaded_;
+    loaded->device->submit([loaded, request] { return run_program(*loaded, *request); }, std::move(done));
+
+    Napi::Object result = Napi::Object::New(env);
+    auto cancel = request->cancel;
+    result.Set("done", promise);
+    result.Set("cancel", Napi::Function::New(env, [cancel](const Napi::CallbackInfo&) { cancel->store(true); }));
+    return result;
+  }
+
+  // The arena as a buffer, for tests that poison it and look at its guards.
+  Napi::Value arena(const Napi::CallbackInfo& info) {
+    const Napi::Object object = data_of(info.Env()).buffer.New({});
+    if (loaded_) BufferObject::Unwrap(object)->attach(loaded_->device, loaded_->arena);
+    return object;
+  }
+
+  void close(const Napi::CallbackInfo&) { loaded_.reset(); }
+
+  std::shared_ptr<LoadedProgram> loaded_;
+};
+
+class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Device",
+                       {InstanceMethod<&DeviceObject::allocate>("allocate"), InstanceMethod<&DeviceObject::load>("load"),
+                        InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
+  }
+
+  // new Device({ plugin?: string, index: number, threads: number })
+  explicit DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DeviceObject>(info) {
+    const Napi::Env env = info.Env();
+    const Napi::Object options = info[0].As<Napi::Object>();
+    krait_device_options native{};
+    native.index = options.Get("index").As<Napi::Number>().Int32Value();
+    native.threads = options.Get("threads").As<Napi::Number>().Int32Value();
+    const krait_backend_table* table = cpu::backend();
+    Status status;
+    if (options.Get("plugin").IsString()) table = open_plugin(options.Get("plugin").As<Napi::String>(), &status);
+    if (status.ok()) device_ = Device::open(table, native, &status);
+    if (!status.ok()) throw to_error(env, status);
+  }
+
+  ~DeviceObject() override {
+    if (device_) device_->close([] {});
+  }
+
+  static const krait_backend_table* open_plugin(const std::string& path, Status* status) {
+    // Stays open for the life of the process: its threads and contexts cannot be unloaded safely.
+    void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle == nullptr) {
+      *status = error(StatusCode::unsupported, "Expected a loadable plugin but received %s", dlerror());
+      return nullptr;
+    }
+    const auto function = reinterpret_cast<krait_backend_function>(dlsym(handle, "krait_backend"));
+    const krait_backend_table* table = function != nullptr ? function() : nullptr;
+    if (table == nullptr || table->size != sizeof(krait_backend_table) || std::strcmp(table->abi_hash, kAbiHash) != 0) {
+      *status = error(StatusCode::unsupported, "Expected a plugin built with this addon but received one of another build");
+      return nullptr;
+    }
+    return table;
+  }
+
+ private:
+  Napi::Value allocate(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!device_) return reject(env, invalid("Expected an open device but received one that is closed"));
+    const int64_t bytes = info[0].As<Napi::Number>().Int64Value();
+    auto device = device_;
+    auto memory = std::make_shared<std::shared_ptr<Memory>>();
+    auto [promise, done] =
+        data_of(env).completions->start([device, memory](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+          const Napi::Object object = data_of(e).buffer.New({});
+          BufferObject::Unwrap(object)->attach(device, std::move(*memory));
+          deferred.Resolve(object);
+        });
+    device->submit(
+        [device, memory, bytes] {
+          Status status;
+          *memory = device->allocate(bytes, &status);
+          return status;
+        },
+        std::move(done));
+    return promise;
+  }
+
+  Napi::Value load(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!device_) return reject(env, invalid("Expected an open device but received one that is closed"));
+    if (!info[0].IsArrayBuffer()) return reject(env, invalid("Expected an ArrayBuffer for the program"));
+    const Napi::ArrayBuffer bytes = info[0].As<Napi::ArrayBuffer>();
+    auto loaded = std::make_shared<LoadedProgram>();
+    loaded->device = device_;
+    const Status status = decode_program(bytes.Data(), static_cast<int64_t>(bytes.ByteLength()), &loaded->program);
+    if (!status.ok()) return reject(env, status);
+    auto [promise, done] = data_of(env).completions->start([loaded](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+      const Napi::Object object = data_of(e).program.New({});
+      ProgramObject::Unwrap(object)->attach(loaded);
+      deferred.Resolve(object);
+    });
+    auto device = device_;
+    device->submit(
+        [device, loaded] {
+          Status s;
+          loaded->arena = device->allocate(loaded->program.arena_bytes, &s);
+          return s;
+        },
+        std::move(done));
+    return promise;
+  }
+
+  Napi::Value describe(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), device_ ? device_->describe() : "{}");
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    auto [promise, done] = data_of(info.Env()).completions->start(resolve_undefined);
+    auto device = std::move(device_);
+    if (!device) {
+      done({});
+    } else {
+      device->close([done = std::move(done)] { done({}); });
+    }
+    return promise;
+  }
+
+  std::shared_ptr<Device> device_;
+};
+
+// cudaDevices(plugin) → the number of devices; throws with the reason when the plugin or the driver cannot serve.
+Napi::Value plugin_devices(const Napi::CallbackInfo& info) {
+  Status status;
+  const krait_backend_table* table = DeviceObject::open_plugin(info[0].As<Napi::String>(), &status);
+  const int32_t count = table != nullptr ? table->device_count(&status) : 0;
+  if (!status.ok()) throw to_error(info.Env(), status);
+  return Napi::Number::New(info.Env(), count);
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto* data = new AddonData();
+  env.SetInstanceData(data);
+  data->completions = std::make_unique<Completions>(env);
+  data->buffer = Napi::Persistent(BufferObject::define(env));
+  data->program = Napi::Persistent(ProgramObject::define(env));
+  exports.Set("Device", DeviceObject::define(env));
+  exports.Set("pluginDevices", Napi::Function::New(env, plugin_devices));
+  exports.Set("abiHash", Napi::String::New(env, kAbiHash));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(krait, init)

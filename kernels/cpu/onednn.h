@@ -1,0 +1,15 @@
+// oneDNN, opened at run time: never needed to build or to load.
+#pragma once
+
+#include <cstdint>
+
+namespace krait::cpu {
+
+// C[m, n] = A[m, k] · B[n, k]ᵀ + beta · C, row-major with leading dimensions. False when oneDNN is not there or refuses.
+bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
+                    int64_t ldc);
+
+// "onednn 2.6.3", or "own" when it is not there.
+const char* onednn_version();
+
+}  // namespace krait::cpu

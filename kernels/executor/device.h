@@ -1,0 +1,117 @@
+// One device: a backend, one owned thread, a queue of jobs in order, and the memory that lives there.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "krait/backend.h"
+#include "program.h"
+
+namespace krait {
+
+class Device;
+
+// Device memory that frees itself on the device's thread when the last user is done.
+class Memory {
+ public:
+  Memory(std::shared_ptr<Device> device, void* data, int64_t bytes);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<Device> device_;
+  void* data_;
+  int64_t bytes_;
+};
+
+// Host bytes on their way in or out; 64-byte aligned.
+class Staging {
+ public:
+  explicit Staging(int64_t bytes);
+  ~Staging();
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  void* data_;
+  int64_t bytes_;
+};
+
+using Done = std::function<void(const Status&)>;
+
+class Device : public std::enable_shared_from_this<Device> {
+ public:
+  // `done` of every job is called on the executor thread.
+  static std::shared_ptr<Device> open(const krait_backend_table* table, const krait_device_options& options, Status* status);
+
+  const krait_backend_table& backend() const { return *table_; }
+  void* context() const { return context_; }
+
+  // Runs `work` on the executor thread after all earlier jobs. Once the device is closed jobs fail with `cancelled`.
+  void submit(std::function<Status()> work, Done done);
+
+  std::shared_ptr<Memory> allocate(int64_t bytes, Status* status);
+  void release(void* data);
+
+  // Sets the flag that running programs look at between ops, refuses new jobs and ends the thread when the queue is empty.
+  // `done` is the last thing the thread calls.
+  void close(std::function<void()> done);
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+
+  std::string describe() const;
+
+ private:
+  Device() = default;
+  void loop();
+
+  struct Job {
+    std::function<Status()> work;
+    Done done;
+  };
+
+  const krait_backend_table* table_ = nullptr;
+  void* context_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> jobs_;
+  std::vector<void*> garbage_;
+  bool closing_ = false;
+  bool finished_ = false;
+  std::function<void()> closed_;
+  std::atomic<bool> cancelled_{false};
+};
+
+// A program loaded on a device, with its arena.
+struct LoadedProgram {
+  std::shared_ptr<Device> device;
+  Program program;
+  std::shared_ptr<Memory> arena;
+};
+
+struct RunRequest {
+  std::vector<int64_t> symbols;
+  // In the program's order of input and output bindings.
+  std::vector<std::shared_ptr<Staging>> inputs;
+  std::vector<std::shared_ptr<Staging>> outputs;
+  // In the program's order of parameters and states.
+  std::vector<std::shared_ptr<Memory>> buffers;
+  std::shared_ptr<std::atomic<bool>> cancel;
+};
+
+// Runs one program to its end on the executor thread: copies in, ops, copies out.
+Status run_program(const LoadedProgram& loaded, const RunRequest& request);
+
+}  // namespace krait

@@ -1,0 +1,58 @@
+import { UsageError } from "@krait/core";
+import { z } from "zod";
+import { product } from "../expr.js";
+import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
+import { eachSequence } from "../reference-math.js";
+import { unaryReference } from "./unary.js";
+
+export const causalConv1d = defineOp("causal_conv1d", {
+  doc: "Depthwise causal convolution along time: y[t, c] = f(bias[c] + Σ_w weight[c, w] · x[t − W + 1 + w, c]) within each sequence. What lies before the run is the carried tail (slot stateIndex[s] of `state`, oldest row first; zeros for −1), which ends as the last W − 1 inputs. Mamba's conv1d.",
+  attributes: z.object({ activation: z.enum(["identity", "silu"]).default("identity") }),
+  inputs: {
+    x: tensor("T C"),
+    weight: tensor("C W", "f32"),
+    bias: optional("C", "f32"),
+    cuSeqlens: cuSeqlens(),
+    /** Slots of the last W − 1 inputs. */
+    state: optionalState("Slots Tail C"),
+    stateIndex: optional("S", "i32"),
+  },
+  outputs: { y: tensor("T C") },
+  check: ({ W, Tail, Slots }) => {
+    if (!Slots || Tail!.equals(W!.plus(-1))) return;
+    throw new UsageError(`Expected ${W!.plus(-1)} rows for the causal_conv1d state but received ${Tail}`, {
+      code: "SHAPE_MISMATCH",
+      hint: "A convolution of width W carries W − 1 rows.",
+    });
+  },
+  cost: ({ T, C, W }) => ({ flops: product(2, T!, C!, W!), bytes: product(8, T!, C!) }),
+  reference: ({ x, weight, bias, cuSeqlens, state, stateIndex }, { activation }) => {
+    const [T, C] = x.shape as [number, number];
+    const W = weight.shape[1]!;
+    const tail = W - 1;
+    const f = unaryReference[activation];
+    const y = new Float64Array(T * C);
+    const next = state ? Float64Array.from(state.data) : new Float64Array(0);
+    eachSequence(cuSeqlens.data, (s, from, to) => {
+      const slot = stateIndex ? stateIndex.data[s]! : -1;
+      // Row r of the history, r < 0 being the carried tail.
+      const at = (r: number, c: number): number => {
+        if (r >= 0) return x.data[(from + r) * C + c]!;
+        return state && slot >= 0 ? state.data[(slot * tail + tail + r) * C + c]! : 0;
+      };
+      for (let t = 0; t < to - from; t++) {
+        for (let c = 0; c < C; c++) {
+          let sum = bias ? bias.data[c]! : 0;
+          for (let w = 0; w < W; w++) sum += weight.data[c * W + w]! * at(t - tail + w, c);
+          y[(from + t) * C + c] = f(sum);
+        }
+      }
+      if (state && slot >= 0) {
+        for (let r = 0; r < tail; r++) {
+          for (let c = 0; c < C; c++) next[(slot * tail + r) * C + c] = at(to - from - tail + r, c);
+        }
+      }
+    });
+    return { y: { shape: x.shape, data: y }, ...(state && { state: { shape: state.shape, data: next } }) };
+  },
+});

@@ -1,0 +1,51 @@
+// Written by scripts/generate-op-index.mjs from the files beside it.
+import type { Op } from "../op.js";
+import { attention } from "./attention.js";
+import { binary } from "./binary.js";
+import { causalConv1d } from "./causal-conv1d.js";
+import { concatenate } from "./concatenate.js";
+import { embedding } from "./embedding.js";
+import { frame } from "./frame.js";
+import { gatedRmsNorm } from "./gated-rms-norm.js";
+import { linear } from "./linear.js";
+import { pool } from "./pool.js";
+import { rmsNorm } from "./rms-norm.js";
+import { ssdScan } from "./ssd-scan.js";
+import { unary } from "./unary.js";
+import { unfoldPatches } from "./unfold-patches.js";
+import { mergeHeads, slice, splitHeads } from "./views.js";
+
+export { attention } from "./attention.js";
+export { binary } from "./binary.js";
+export { causalConv1d } from "./causal-conv1d.js";
+export { concatenate } from "./concatenate.js";
+export { embedding } from "./embedding.js";
+export { frame } from "./frame.js";
+export { gatedRmsNorm } from "./gated-rms-norm.js";
+export { linear } from "./linear.js";
+export { pool } from "./pool.js";
+export { rmsNorm } from "./rms-norm.js";
+export { ssdScan } from "./ssd-scan.js";
+export { unary } from "./unary.js";
+export { unfoldPatches } from "./unfold-patches.js";
+export { mergeHeads, slice, splitHeads } from "./views.js";
+
+/** Every op, sorted by name: what the generators and the conformance tests walk. */
+export const allOps: readonly Op[] = [
+  attention.op,
+  binary.op,
+  causalConv1d.op,
+  concatenate.op,
+  embedding.op,
+  frame.op,
+  gatedRmsNorm.op,
+  linear.op,
+  mergeHeads.op,
+  pool.op,
+  rmsNorm.op,
+  slice.op,
+  splitHeads.op,
+  ssdScan.op,
+  unary.op,
+  unfoldPatches.op,
+];
