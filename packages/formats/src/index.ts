@@ -1,1 +1,5 @@
-export {};
+export { openRegularFile, readAt, writeAt, writeAtomically } from "./files.js";
+export * from "./json.js";
+export * from "./safetensors/index.js";
+export * from "./sha256.js";
+export * from "./utf8.js";
