@@ -16,7 +16,7 @@ function howTo(missing) {
   ];
   managers.sort((a, b) => Number(Boolean(findCommand(b[0]))) - Number(Boolean(findCommand(a[0]))));
   const lines = managers.map(([, key, command]) => `  ${command} ${missing.map((entry) => entry[key]).join(" ")}`);
-  return `Install with one of:\n${lines.join("\n")}\nthen run the same command again.`;
+  return `Install with one of:\n${lines.join("\n")}`;
 }
 
 /** Remembers what could not be had, so that a quiet setup neither tries nor warns each time. A plain setup tries again. */
@@ -57,7 +57,7 @@ export function installSystem({ quiet }) {
   const fatal = missing.filter((entry) => entry.required);
   if (fatal.length > 0) {
     throw new ScriptError(`System packages are missing and could not be installed from here:\n${describe(fatal)}`, {
-      hint: howTo(missing),
+      hint: `${howTo(missing)}\nthen run the same command again.`,
       exitCode: 4,
     });
   }

@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { canInstall, hasApt, installWithApt } from "./apt.mjs";
 import { gaveUp } from "./install-system.mjs";
 import { inRoot } from "./paths.mjs";
@@ -20,14 +20,20 @@ export function findMedia(path) {
   return ["/", unpacked].map((base) => join(base, path)).find((file) => existsSync(file));
 }
 
-/** Downloads the package, which needs no root, and unpacks it under build/media. */
-function unpack(name, log) {
+/** Downloads a package, which needs no root, and keeps what is wanted of it under build/media. */
+function unpack({ apt, probe }, log) {
   if (!hasApt() || !findCommand("dpkg-deb")) return;
-  const cwd = inRoot("build/media/.packages");
-  mkdirSync(cwd, { recursive: true });
-  if (run("apt-get", ["download", "-q", name], { cwd, log }) !== 0) return;
-  const file = readdirSync(cwd).find((entry) => entry.startsWith(`${name}_`));
-  if (file) run("dpkg-deb", ["-x", join(cwd, file), unpacked], { log });
+  const work = join(unpacked, ".work");
+  mkdirSync(work, { recursive: true });
+  try {
+    if (run("apt-get", ["download", "-q", apt], { cwd: work, log }) !== 0) return;
+    const file = readdirSync(work).find((entry) => entry.startsWith(`${apt}_`));
+    if (!file || run("dpkg-deb", ["-x", join(work, file), work], { log }) !== 0) return;
+    mkdirSync(dirname(join(unpacked, probe)), { recursive: true });
+    renameSync(join(work, probe), join(unpacked, probe));
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
 }
 
 /** Fetches the recordings that the demo and some tests use; goes on with a note where they cannot be had. */
@@ -42,7 +48,7 @@ export function installMedia({ quiet }) {
   const log = (step) => (quiet ? `media-${step}` : undefined);
   if (hasApt()) say(`Fetching recordings for the demo and the tests: ${names.join(" ")}`);
   if (canInstall()) installWithApt(names, { log: log("install"), keepDocs: names });
-  for (const entry of missing()) unpack(entry.apt, log(entry.apt));
+  for (const entry of missing()) unpack(entry, log(entry.apt));
   if (missing().length > 0) {
     say(
       `Note: the Debian packages ${missing()
