@@ -1,6 +1,6 @@
 // Packs what a Linux machine with only a GPU driver lacks into .gpu/ (ignored by git): node, the compiled packages and
 // their dependencies, the kernels, and the shared libraries they open. There, in the repository root: `. .gpu/enter.sh`
-import { mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { enterScript } from "./lib/bundle-enter.mjs";
 import { sharedLibraries } from "./lib/bundle-libraries.mjs";
@@ -9,21 +9,31 @@ import { listFiles } from "./lib/files.mjs";
 import { inRoot, root } from "./lib/paths.mjs";
 import { findCommand, mustRun } from "./lib/process.mjs";
 import { main, parseFlags, ScriptError, say } from "./lib/report.mjs";
+import { checkStamp } from "./lib/stamp.mjs";
 
 const limit = 60 * 1024 * 1024;
 const target = inRoot(".gpu");
 
-/** Archives paths (relative to `cwd`) as target/<name>.tar.xz; `follow` archives what links point at. */
-function archive(name, cwd, paths, { follow = false, exclude = [] } = {}) {
+/**
+ * Archives paths (relative to `cwd`) as .gpu/<name>.tar.xz; `follow` archives what links point at.
+ * `keep`: large files that hardly ever change, archived again only when they did.
+ */
+function archive(name, cwd, paths, { follow = false, keep = false, exclude = [] } = {}) {
+  const file = join(target, `${name}.tar.xz`);
+  const inputs = paths.map((path) => join(cwd, path));
+  const stamp = keep ? checkStamp(`bundle-${name}`, { inputs, outputs: [file] }) : undefined;
+  if (stamp?.fresh) return;
   const excludes = exclude.map((pattern) => `--exclude=${pattern}`);
-  const args = ["-c", "-J", ...(follow ? ["-h"] : []), ...excludes, "-f", join(target, `${name}.tar.xz`), "-C", cwd];
-  mustRun(`Packing ${name}`, "tar", [...args, "--", ...paths], { env: { XZ_OPT: "-T0 -6" } });
+  const args = ["-c", "-J", ...(follow ? ["-h"] : []), ...excludes, "-f", file, "-C", cwd, "--", ...paths];
+  mustRun(`Packing ${name}`, "tar", args, { env: { XZ_OPT: "-T0 -6" } });
+  stamp?.commit();
 }
 
 await main(() => {
   parseFlags(process.argv.slice(2), {});
-  if (process.platform !== "linux")
+  if (process.platform !== "linux") {
     throw new ScriptError("Expected Linux, whose binaries the bundle holds", { exitCode: 4 });
+  }
   for (const command of ["tar", "xz", "ldd"]) {
     if (!findCommand(command)) throw new ScriptError(`Expected the command ${command} on PATH`, { exitCode: 4 });
   }
@@ -33,8 +43,7 @@ await main(() => {
     throw new ScriptError("Expected built kernels in build/native but found none", { hint: "Run: npm run setup" });
   }
 
-  rmSync(target, { recursive: true, force: true });
-  mkdirSync(target);
+  mkdirSync(target, { recursive: true });
   const relative = (file) => file.slice(root.length + 1);
   const packages = bundledPackages();
   const compiled = packages.flatMap((name) => [`packages/${name}/package.json`, `packages/${name}/dist`]);
@@ -45,9 +54,9 @@ await main(() => {
     "libraries",
     "/",
     sharedLibraries(native).map((file) => file.slice(1)),
-    { follow: true },
+    { follow: true, keep: true },
   );
-  archive("node", join(process.execPath, ".."), ["node"], { follow: true });
+  archive("node", join(process.execPath, ".."), ["node"], { follow: true, keep: true });
   writeFileSync(join(target, "enter.sh"), enterScript(packages));
 
   const sizes = listFiles(target).map((file) => [relative(file), statSync(file).size]);
