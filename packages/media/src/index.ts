@@ -1,1 +1,12 @@
-export {};
+export { decode } from "./decode.js";
+export type { DecodeOptions } from "./decode-options.js";
+export type { Fit } from "./filters.js";
+export { type ImageOptions, readImage } from "./image.js";
+export type { MediaInfo, StreamInfo } from "./media-info.js";
+export type { AudioPart, MediaPart, MediaStream, VideoPart } from "./media-part.js";
+export { maxFrameSeconds } from "./part-order.js";
+export { probe } from "./probe.js";
+export { findProgram, type ProgramName } from "./programs.js";
+export { Resampler } from "./resample.js";
+export type { Sampling } from "./sampling.js";
+export { readWav, type WavAudio } from "./wav/read-wav.js";

@@ -1,0 +1,100 @@
+import { expected, InputError } from "@krait/core";
+import type { AudioPart } from "./media-part.js";
+
+/** Samples of one part: a tenth of a second at 16 kHz. */
+const partSamples = 1600;
+/** Packet times jitter by some milliseconds in many containers; only beyond this do they count as a gap or an overlap. */
+const jitterSeconds = 0.02;
+/** A clock that keeps jumping back is broken; up to this much repeated sound is dropped. */
+const maxOverlapSeconds = 10;
+
+/**
+ * Lays packets on one clock, so that sample i of a stream lies at start + i / sampleRate for the whole of it:
+ * gaps become silence, overlaps are dropped, both only beyond 20 ms. Cuts the result into even parts.
+ */
+export class AudioTimeline {
+  #origin: number | undefined;
+  /** Samples since the origin, including those in `#pending`. */
+  #count = 0;
+  #overlap = 0;
+  #pending = new Float32Array(partSamples);
+  #filled = 0;
+
+  constructor(
+    private readonly sampleRate: number,
+    private readonly name: string,
+    private readonly maxGapSeconds: number,
+  ) {}
+
+  get buffered(): number {
+    return this.#filled * 4;
+  }
+
+  /** Throws `InputError` MEDIA_TIMES_INVALID or SAMPLES_NOT_FINITE. */
+  *push(time: number, samples: Float32Array): Generator<AudioPart, void, undefined> {
+    checkFinite(samples, time, this.sampleRate, this.name);
+    this.#origin ??= time;
+    const due = this.#origin + this.#count / this.sampleRate;
+    const gap = time - due;
+    let kept = samples;
+    if (gap > jitterSeconds) {
+      if (gap > this.maxGapSeconds) throw this.#broken(`a gap of ${gap.toFixed(1)} s at ${due.toFixed(3)} s`);
+      yield* this.#silence(Math.round(gap * this.sampleRate));
+    } else if (gap < -jitterSeconds) {
+      const repeated = Math.min(samples.length, Math.round(-gap * this.sampleRate));
+      this.#overlap += repeated;
+      if (this.#overlap > maxOverlapSeconds * this.sampleRate) {
+        throw this.#broken(`a clock that jumps back, last from ${due.toFixed(3)} s to ${time.toFixed(3)} s`);
+      }
+      kept = samples.subarray(repeated);
+    }
+    yield* this.#append(kept);
+  }
+
+  *flush(): Generator<AudioPart, void, undefined> {
+    if (this.#filled > 0) yield this.#take();
+  }
+
+  *#silence(count: number): Generator<AudioPart, void, undefined> {
+    const zeros = new Float32Array(Math.min(count, partSamples));
+    for (let left = count; left > 0; left -= partSamples) yield* this.#append(zeros.subarray(0, left));
+  }
+
+  *#append(samples: Float32Array): Generator<AudioPart, void, undefined> {
+    for (let done = 0; done < samples.length; ) {
+      const take = Math.min(partSamples - this.#filled, samples.length - done);
+      this.#pending.set(samples.subarray(done, done + take), this.#filled);
+      this.#filled += take;
+      this.#count += take;
+      done += take;
+      if (this.#filled === partSamples) yield this.#take();
+    }
+  }
+
+  #take(): AudioPart {
+    const samples = this.#pending.subarray(0, this.#filled);
+    const start = this.#origin! + (this.#count - this.#filled) / this.sampleRate;
+    this.#pending = new Float32Array(partSamples);
+    this.#filled = 0;
+    return { kind: "audio", samples, sampleRate: this.sampleRate, start };
+  }
+
+  #broken(received: string): InputError {
+    return new InputError(`Expected audio times that advance for ${this.name} but received ${received}`, {
+      code: "MEDIA_TIMES_INVALID",
+      hint: "Repair the clock by remuxing: `ffmpeg -i INPUT -c copy output.mkv`.",
+    });
+  }
+}
+
+/** NaN and infinity would spread into every later feature. Throws `InputError` SAMPLES_NOT_FINITE. */
+export function checkFinite(samples: Float32Array, start: number, sampleRate: number, name: string): void {
+  for (let i = 0; i < samples.length; i++) {
+    if (Number.isFinite(samples[i])) continue;
+    const at = (start + i / sampleRate).toFixed(4);
+    throw new InputError(expected("finite samples", `the audio of ${name} at ${at} s`, samples[i]), {
+      code: "SAMPLES_NOT_FINITE",
+      hint: "The file holds floating-point samples that are broken: export it again as 16-bit or 24-bit PCM.",
+    });
+  }
+}

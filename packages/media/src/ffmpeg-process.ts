@@ -1,0 +1,175 @@
+import type { ChildProcess } from "node:child_process";
+import { PassThrough } from "node:stream";
+import { EnvironmentError, InputError } from "@krait/core";
+import ffmpeg from "fluent-ffmpeg";
+
+/** The one file that knows fluent-ffmpeg. It is archived upstream; a replacement needs only this interface. */
+export interface FfmpegProcess {
+  /** The next bytes of standard output, or undefined at its end. Reading is what lets ffmpeg go on. */
+  read(): Promise<Uint8Array | undefined>;
+  /** Bytes waiting to be read on our side of the pipe. */
+  readonly buffered: number;
+  /** Resolves when the process is gone: whether it failed, and the last lines it wrote to standard error. */
+  readonly exit: Promise<FfmpegExit>;
+  /** Kills it at once and resolves when it is gone. Safe to call twice. */
+  kill(): Promise<void>;
+  readonly pid: number | undefined;
+}
+
+export interface FfmpegExit {
+  error: Error | undefined;
+  messages: string[];
+}
+
+export interface FfmpegStart {
+  program: string;
+  inputOptions: string[];
+  input: string;
+  outputOptions: string[];
+  /** Seconds without a byte or a sign of life, while we wait for one, before the process counts as stalled. */
+  stallSeconds: number;
+}
+
+const pipeBytes = 2 ** 20;
+const keptMessages = 20;
+/** `-progress` lines are ffmpeg's sign of life; they are no messages. */
+const progressLine =
+  /^(frame|fps|stream_\d+_\d+_\w+|bitrate|total_size|out_time(_us|_ms)?|dup_frames|drop_frames|speed|progress)=/;
+
+/** The private parts of a fluent-ffmpeg command that have to be set for it to be dependable. */
+interface CommandInternals {
+  ffmpegProc?: ChildProcess;
+  _getFfmpegPath(done: (error: null, path: string) => void): void;
+  _checkCapabilities(done: (error?: Error) => void): void;
+  availableEncoders(done: (error: null, encoders: object) => void): void;
+  _spawnFfmpeg(args: string[], options: object, started: (...args: unknown[]) => void, ended: SpawnEnded): void;
+}
+type SpawnEnded = (error: Error | null, out?: LinesRing, err?: LinesRing) => void;
+interface LinesRing {
+  get(): string;
+}
+
+export function startFfmpeg({ program, inputOptions, input, outputOptions, stallSeconds }: FfmpegStart): FfmpegProcess {
+  // emitClose off: fluent-ffmpeg takes a closed target for a consumer that left, and reports a race as an error.
+  const output = new PassThrough({ highWaterMark: pipeBytes, emitClose: false });
+  const messages: string[] = [];
+  let lastSign = Date.now();
+  let child: ChildProcess | undefined;
+  let killed = false;
+  let settled = false;
+  let wake = () => {};
+
+  const command = ffmpeg({ stdoutLines: keptMessages });
+  harden(command as unknown as CommandInternals, program);
+  command
+    .input(input)
+    .inputOptions(...inputOptions)
+    .output(output)
+    .outputOptions(...outputOptions);
+
+  const exit = new Promise<FfmpegExit>((resolve) => {
+    const settle = (error: Error | undefined) => {
+      settled = true;
+      if (child === undefined) output.end();
+      resolve({ error, messages });
+    };
+    command.on("start", () => {
+      child = (command as unknown as CommandInternals).ffmpegProc;
+      if (killed) child?.kill("SIGKILL");
+    });
+    command.on("stderr", (line: string) => {
+      lastSign = Date.now();
+      if (line.trim() === "" || progressLine.test(line)) return;
+      messages.push(line.slice(0, 500));
+      if (messages.length > keptMessages) messages.shift();
+    });
+    command.on("end", () => settle(undefined));
+    command.on("error", (error: Error) => settle(error));
+  });
+  command.run();
+
+  async function kill(): Promise<void> {
+    killed = true;
+    wake();
+    if (!settled) child?.kill("SIGKILL");
+    await exit;
+    output.destroy();
+  }
+
+  async function read(): Promise<Uint8Array | undefined> {
+    const waitingSince = Date.now();
+    for (;;) {
+      if (killed) return undefined;
+      const chunk = output.read() as Buffer | null;
+      if (chunk !== null) return chunk;
+      if (output.readableEnded) return undefined;
+      const idle = Date.now() - Math.max(waitingSince, lastSign);
+      if (idle >= stallSeconds * 1000) {
+        const tail = messages.join("; ");
+        await kill();
+        throw new InputError(
+          `Expected bytes from ffmpeg for ${input} but received none for ${stallSeconds} s${tail ? `: ${tail}` : ""}`,
+          {
+            code: "MEDIA_STALLED",
+            hint: "Check the disk or network share the file is on, or raise limits.stallSeconds.",
+          },
+        );
+      }
+      await change(stallSeconds * 1000 - idle);
+    }
+  }
+
+  /** Waits for bytes, the end or a kill, at most `milliseconds`. */
+  function change(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      wake = () => {
+        clearTimeout(timer);
+        output.off("readable", wake).off("end", wake).off("error", wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, Math.max(1, milliseconds));
+      output.on("readable", wake).on("end", wake).on("error", wake);
+    });
+  }
+
+  return {
+    read,
+    get buffered() {
+      return output.readableLength + output.writableLength;
+    },
+    exit,
+    kill,
+    get pid() {
+      return child?.pid;
+    },
+  };
+}
+
+/** fluent-ffmpeg parses `ffmpeg -formats` and `-encoders`, whose print changed since; and it fails to report a failed spawn. */
+function harden(command: CommandInternals, program: string): void {
+  command._getFfmpegPath = (done) => done(null, program);
+  command._checkCapabilities = (done) => done();
+  command.availableEncoders = (done) => done(null, {});
+  const spawn = command._spawnFfmpeg.bind(command);
+  const silent: LinesRing = { get: () => "" };
+  command._spawnFfmpeg = (args, options, started, ended) => {
+    try {
+      spawn(args, options, started, (error, out = silent, err = silent) => ended(error, out, err));
+    } catch (error) {
+      ended(error as Error, silent, silent);
+    }
+  };
+}
+
+/** A process that could not even start is the machine's fault, not the file's. */
+export function isSpawnFailure(error: Error): boolean {
+  return typeof (error as NodeJS.ErrnoException).syscall === "string";
+}
+
+export function spawnFailure(program: string, cause: Error): EnvironmentError {
+  return new EnvironmentError(`Expected ${program} to start but received ${cause.message}`, {
+    code: "FFMPEG_NOT_RUNNABLE",
+    hint: "Run it by hand with -version: it may be built for another machine, or the machine is out of processes.",
+    cause,
+  });
+}

@@ -1,0 +1,57 @@
+import type { StreamInfo } from "./media-info.js";
+import { type SamplingGrid, selectExpression, timeTolerance } from "./sampling.js";
+
+export type Fit = "stretch" | "cover" | "contain";
+
+export interface VideoTarget {
+  width: number;
+  height: number;
+  fit: Fit;
+  grid: SamplingGrid | undefined;
+}
+
+/** trim → select → scale → rgb24: frames that are not kept cost their decoding and nothing more. */
+export function videoFilter({ width, height, fit, grid }: VideoTarget, start: number, end: number): string {
+  const gridEnd = grid === undefined ? Number.POSITIVE_INFINITY : grid.origin + grid.cells * grid.step;
+  return [
+    trim("trim", start === 0 ? 0 : start - timeTolerance, Math.min(end - timeTolerance, gridEnd)),
+    `select='${selectExpression(grid)}'`,
+    ...scale(width, height, fit),
+    "setsar=1",
+  ].join(",");
+}
+
+/** `dar` is the shape the picture is meant to be shown in, pixel aspect included. */
+function scale(width: number, height: number, fit: Fit): string[] {
+  const flags = "flags=bicubic+accurate_rnd+full_chroma_int";
+  if (fit === "stretch") return [`scale=w=${width}:h=${height}:${flags}`, "format=rgb24"];
+  const bound = fit === "cover" ? "max" : "min";
+  const w = `${bound}(${width},max(1,round(${height}*dar)))`;
+  const h = `${bound}(${height},max(1,round(${width}/dar)))`;
+  const shape = fit === "cover" ? `crop=${width}:${height}` : `pad=${width}:${height}:(ow-iw)/2:(oh-ih)/2:color=black`;
+  return [`scale=w='${w}':h='${h}':${flags}`, "format=rgb24", shape];
+}
+
+/**
+ * Mean of all channels, then 16 kHz. The layout of the first packets is kept when a broadcast changes it mid-way.
+ * Gaps are left as they are here: filling them with silence is bounded on our side of the pipe.
+ */
+export function audioFilter(stream: StreamInfo, sampleRate: number, start: number, end: number): string {
+  const channels = stream.channels ?? 1;
+  const layout = stream.channelLayout === undefined ? "" : `:channel_layouts=${stream.channelLayout}`;
+  const mean = Array.from({ length: channels }, (_, i) => `${1 / channels}*c${i}`).join("+");
+  return [
+    `aformat=sample_fmts=fltp${layout}`,
+    `pan=mono|c0=${mean}`,
+    `aresample=${sampleRate}`,
+    "aformat=sample_fmts=flt",
+    trim("atrim", start, end),
+  ].join(",");
+}
+
+/** Always there: NUT cannot carry a negative time, and a frame before zero is outside the container's timeline. */
+function trim(name: string, start: number, end: number): string {
+  const bounds = [`start=${start.toFixed(6)}`];
+  if (Number.isFinite(end)) bounds.push(`end=${Math.max(start, end).toFixed(6)}`);
+  return `${name}=${bounds.join(":")}`;
+}

@@ -1,0 +1,39 @@
+import { InputError, type Limits } from "@krait/core";
+
+export function noStream(path: string, kind: "video" | "audio", found: string): InputError {
+  return new InputError(`Expected a ${kind} stream for ${path} but received ${found}`, {
+    code: kind === "video" ? "MEDIA_NO_VIDEO" : "MEDIA_NO_AUDIO",
+    hint: `Run probe() to see what the file holds, and leave ${kind} out of the options.`,
+  });
+}
+
+export function checkPixels(width: number, height: number, name: string, limits: Limits): void {
+  if (width * height <= limits.maxPixels) return;
+  throw new InputError(`Expected at most ${limits.maxPixels} pixels for ${name} but received ${width}x${height}`, {
+    code: "MEDIA_TOO_LARGE",
+    hint: "Raise limits.maxPixels if the file is trusted.",
+  });
+}
+
+export function checkDuration(seconds: number, path: string, limits: Limits): void {
+  if (seconds <= limits.maxDurationSeconds) return;
+  throw new InputError(`Expected at most ${limits.maxDurationSeconds} s for ${path} but received ${seconds} s`, {
+    code: "MEDIA_TOO_LONG",
+    hint: "Decode a part of it with start and end, or raise limits.maxDurationSeconds.",
+  });
+}
+
+export function checkChannels(channels: number, path: string, limits: Limits): void {
+  if (channels >= 1 && channels <= limits.maxAudioChannels) return;
+  throw new InputError(`Expected 1 to ${limits.maxAudioChannels} audio channels for ${path} but received ${channels}`, {
+    code: "MEDIA_TOO_MANY_CHANNELS",
+    hint: "Raise limits.maxAudioChannels if the file is trusted.",
+  });
+}
+
+export function truncated(path: string, received: string): InputError {
+  return new InputError(`Expected a whole media file for ${path} but received ${received}`, {
+    code: "MEDIA_TRUNCATED",
+    hint: "All that could be decoded was delivered first; copy or record the file again for the rest.",
+  });
+}

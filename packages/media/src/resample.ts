@@ -1,0 +1,92 @@
+/**
+ * Windowed-sinc resampling by a rational ratio (Smith, "Digital Audio Resampling"; the same filter as torchaudio's
+ * `sinc_interp_hann`): y[m] = (b / from) · Σ x[n] · sinc(b·τ) · cos²(π·b·τ / 2z), τ = n/from − m/to seconds,
+ * b = 0.99 · min(from, to) hertz, over |b·τ| < z zero crossings; the signal is zero outside. The length is ⌈n · to / from⌉.
+ */
+const zeroCrossings = 64;
+const rolloff = 0.99;
+/** Filters are kept per phase up to this many coefficients, computed anew beyond (odd rates such as 44,101 Hz). */
+const maxTableEntries = 2 ** 20;
+
+/** Resamples a stream chunk by chunk; any cutting gives the same samples, bit for bit. */
+export class Resampler {
+  readonly #up: number;
+  readonly #down: number;
+  readonly #bandwidth: number;
+  readonly #reach: number;
+  readonly #table: (Float64Array | undefined)[] | undefined;
+  /** Input from index `#tailStart` on; earlier samples can no longer matter. */
+  #tail: Float32Array = new Float32Array(0);
+  #tailStart = 0;
+  #received = 0;
+  #produced = 0;
+
+  /** Rates in hertz, whole numbers. */
+  constructor(from: number, to: number) {
+    const divisor = gcd(from, to);
+    this.#down = from / divisor;
+    this.#up = to / divisor;
+    // In units of the input period from here on.
+    this.#bandwidth = (rolloff * Math.min(this.#up, this.#down)) / this.#down;
+    this.#reach = Math.ceil(zeroCrossings / this.#bandwidth);
+    if (this.#up * (2 * this.#reach + 2) <= maxTableEntries) this.#table = new Array(this.#up);
+  }
+
+  push(samples: Float32Array): Float32Array {
+    const joined = new Float32Array(this.#tail.length + samples.length);
+    joined.set(this.#tail);
+    joined.set(samples, this.#tail.length);
+    this.#received += samples.length;
+    // Output m needs input up to ⌊m·down/up⌋ + reach + 1.
+    const ready = Math.max(0, Math.ceil(((this.#received - this.#reach - 1) * this.#up) / this.#down));
+    const out = this.#produce(joined, ready);
+    const keepFrom = Math.max(this.#tailStart, Math.floor((this.#produced * this.#down) / this.#up) - this.#reach);
+    const drop = Math.min(keepFrom - this.#tailStart, joined.length);
+    this.#tail = joined.slice(drop);
+    this.#tailStart += drop;
+    return out;
+  }
+
+  /** The samples that waited for more input. The resampler is used up afterwards. */
+  flush(): Float32Array {
+    return this.#produce(this.#tail, Math.ceil((this.#received * this.#up) / this.#down));
+  }
+
+  #produce(input: Float32Array, until: number): Float32Array {
+    const out = new Float32Array(Math.max(0, until - this.#produced));
+    const first = this.#produced;
+    for (let i = 0; i < out.length; i++) {
+      const position = (first + i) * this.#down;
+      const phase = position % this.#up;
+      const centre = (position - phase) / this.#up;
+      const filter = this.#filter(phase);
+      const base = centre - this.#reach - this.#tailStart;
+      const from = Math.max(0, -base);
+      const to = Math.min(filter.length, input.length - base);
+      let sum = 0;
+      for (let k = from; k < to; k++) sum += filter[k]! * input[base + k]!;
+      out[i] = sum;
+    }
+    this.#produced = first + out.length;
+    return out;
+  }
+
+  /** Coefficients for inputs centre − reach … centre + reach + 1. */
+  #filter(phase: number): Float64Array {
+    const kept = this.#table?.[phase];
+    if (kept !== undefined) return kept;
+    const filter = new Float64Array(2 * this.#reach + 2);
+    for (let k = 0; k < filter.length; k++) {
+      const t = this.#bandwidth * (k - this.#reach - phase / this.#up);
+      if (Math.abs(t) >= zeroCrossings) continue;
+      const window = Math.cos((Math.PI * t) / (2 * zeroCrossings)) ** 2;
+      filter[k] = this.#bandwidth * window * (t === 0 ? 1 : Math.sin(Math.PI * t) / (Math.PI * t));
+    }
+    if (this.#table !== undefined) this.#table[phase] = filter;
+    return filter;
+  }
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
