@@ -1,0 +1,73 @@
+#include "cpu.h"
+#include "rows.h"
+
+namespace krait::cpu {
+namespace {
+
+struct Add {
+  static float of(float a, float b) { return a + b; }
+};
+struct Sub {
+  static float of(float a, float b) { return a - b; }
+};
+struct Mul {
+  static float of(float a, float b) { return a * b; }
+};
+// A NaN on either side stays a NaN.
+struct Max {
+  static float of(float a, float b) { return a > b || a != a ? a : b; }
+};
+
+template <typename F>
+void apply(const BinaryArgs& args, const Cpu& cpu) {
+  const Tensor& a = args.a;
+  const Tensor& b = args.b;
+  const Tensor& y = args.y;
+  const bool one_row = b.dim[0] == 1;
+  const bool one_column = b.dim[1] == 1;
+  int64_t rows = a.dim[0];
+  int64_t width = a.dim[1];
+  const bool whole = one_row == (rows == 1) && one_column == (width == 1);
+  if (is_dense(a) && is_dense(y) && ((whole && is_dense(b)) || (one_row && one_column))) {
+    width *= rows;
+    rows = 1;
+  }
+  for_pieces(cpu, rows, width, [&](int64_t row, int64_t from, int64_t to) {
+    const float* left = a.as<float>() + row * a.stride[0];
+    const float* right = b.as<float>() + (one_row ? 0 : row * b.stride[0]);
+    float* out = y.as<float>() + row * y.stride[0];
+    if (one_column) {
+      const float value = right[0];
+      for (int64_t d = from; d < to; ++d) out[d] = F::of(left[d], value);
+    } else {
+      for (int64_t d = from; d < to; ++d) out[d] = F::of(left[d], right[d]);
+    }
+  });
+}
+
+}  // namespace
+
+Status binary(const BinaryArgs& a, const Cpu& cpu) {
+  for (int32_t i = 0; i < 2; ++i) {
+    if (a.b.dim[i] != a.a.dim[i] && a.b.dim[i] != 1) {
+      return error(StatusCode::invalid_program, "Expected dimensions of a, or 1, for binary b but received others");
+    }
+  }
+  switch (a.kind) {
+    case BinaryArgs::Kind::add:
+      apply<Add>(a, cpu);
+      break;
+    case BinaryArgs::Kind::sub:
+      apply<Sub>(a, cpu);
+      break;
+    case BinaryArgs::Kind::mul:
+      apply<Mul>(a, cpu);
+      break;
+    case BinaryArgs::Kind::max:
+      apply<Max>(a, cpu);
+      break;
+  }
+  return {};
+}
+
+}  // namespace krait::cpu

@@ -1,0 +1,52 @@
+#include <algorithm>
+#include <cstring>
+
+#include "borders.h"
+#include "cpu.h"
+#include "rows.h"
+
+namespace krait::cpu {
+
+Status frame(const FrameArgs& a, const Cpu& cpu) {
+  const int64_t size = a.size;
+  const int64_t hop = a.hop;
+  const int64_t sequences = a.cu_seqlens.dim[0] - 1;
+  if (size < 1 || hop < 1 || a.y.dim[1] != size) {
+    return error(StatusCode::invalid_program, "Expected rows of frame's size %lld and a positive hop but received %lld and %lld",
+                 static_cast<long long>(size), static_cast<long long>(a.y.dim[1]), static_cast<long long>(hop));
+  }
+  if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("frame", a.x.dim[0]);
+  const int32_t* from = a.cu_seqlens.as<int32_t>();
+  int32_t* to = a.out_cu_seqlens.as<int32_t>();
+  const int64_t from_stride = a.cu_seqlens.stride[0];
+  const int64_t to_stride = a.out_cu_seqlens.stride[0];
+  int64_t frames = 0;
+  to[0] = 0;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t length = from[(s + 1) * from_stride] - from[s * from_stride];
+    if (length >= size) frames += (length - size) / hop + 1;
+    to[(s + 1) * to_stride] = static_cast<int32_t>(frames);
+  }
+  if (frames != a.y.dim[0]) {
+    return error(StatusCode::invalid_argument, "Expected %lld frames from the borders but received a run for %lld",
+                 static_cast<long long>(frames), static_cast<long long>(a.y.dim[0]));
+  }
+#pragma omp parallel num_threads(threads_for(cpu, frames * size))
+  {
+    int64_t s = 0;
+#pragma omp for schedule(static)
+    for (int64_t f = 0; f < frames; ++f) {
+      while (to[(s + 1) * to_stride] <= f) ++s;
+      const float* x = a.x.as<float>() + (from[s * from_stride] + (f - to[s * to_stride]) * hop) * a.x.stride[0];
+      float* y = a.y.as<float>() + f * a.y.stride[0];
+      if (a.x.stride[0] == 1) {
+        std::memcpy(y, x, sizeof(float) * static_cast<size_t>(size));
+      } else {
+        for (int64_t i = 0; i < size; ++i) y[i] = x[i * a.x.stride[0]];
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace krait::cpu
