@@ -69,7 +69,8 @@ export function buildNative({ quiet, cuda = "AUTO", sanitize }) {
     return;
   }
 
-  say(`Building the kernels (build/${name}${nvcc ? `, CUDA plugin with ${nvcc}` : ""}); the first time takes minutes`);
+  const patience = existsSync(join(dir, "build.ninja")) ? "" : "; the first time takes minutes";
+  say(`Building the kernels (build/${name}${nvcc ? `, CUDA plugin with ${nvcc}` : ""})${patience}`);
   dropForeignCache(dir);
   const env = nvcc ? { CUDACXX: nvcc } : undefined;
   const log = (step) => (quiet ? `${name}-${step}` : undefined);
