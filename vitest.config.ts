@@ -6,10 +6,10 @@ const packages = fileURLToPath(new URL("./packages", import.meta.url));
 export default defineConfig({
   resolve: {
     alias: [
-      { find: /^@krait\/([a-z]+)\/(.+)$/, replacement: `${packages}/$1/src/$2.ts` },
+      { find: /^@krait\/([a-z]+)\/(.+)$/, replacement: `${packages}/$1/src/$2` },
       { find: /^@krait\/([a-z]+)$/, replacement: `${packages}/$1/src/index.ts` },
       { find: /^krait$/, replacement: `${packages}/krait/src/index.ts` },
-      { find: /^krait\/([a-z]+)$/, replacement: `${packages}/krait/src/$1.ts` },
+      { find: /^krait\/([a-z]+)$/, replacement: `${packages}/krait/src/$1` },
     ],
   },
   test: {
