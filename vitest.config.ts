@@ -6,6 +6,7 @@ const packages = fileURLToPath(new URL("./packages", import.meta.url));
 export default defineConfig({
   resolve: {
     alias: [
+      { find: "@krait/runtime/conformance", replacement: `${packages}/runtime/src/conformance/index.ts` },
       { find: /^@krait\/([a-z]+)\/(.+)$/, replacement: `${packages}/$1/src/$2` },
       { find: /^@krait\/([a-z]+)$/, replacement: `${packages}/$1/src/index.ts` },
       { find: /^krait$/, replacement: `${packages}/krait/src/index.ts` },

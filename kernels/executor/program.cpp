@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -219,6 +220,15 @@ Status check_indices(const BindingInfo& binding, const std::vector<int64_t>& sym
                    static_cast<long long>(binding.low), static_cast<long long>(bound), data[i], static_cast<long long>(i));
     }
   }
+  if (binding.role == IndexRole::slots) {
+    std::vector<int32_t> slots(data, data + count);
+    std::sort(slots.begin(), slots.end());
+    const auto first = std::lower_bound(slots.begin(), slots.end(), 0);
+    const auto twice = std::adjacent_find(first, slots.end());
+    if (twice != slots.end()) {
+      return error(StatusCode::invalid_argument, "Expected a state slot of its own for every sequence but received slot %d twice", *twice);
+    }
+  }
   return {};
 }
 
@@ -283,7 +293,7 @@ Status decode_program(const void* bytes, int64_t size, Program* program) {
     const int64_t role = in.word();
     binding.low = in.word();
     binding.bound = read_dim(in);
-    if (kind < 0 || kind > 3 || role < 0 || role > 2) return bad("an unknown binding");
+    if (kind < 0 || kind > 3 || role < 0 || role > 3) return bad("an unknown binding");
     binding.kind = static_cast<BindingKind>(kind);
     binding.role = static_cast<IndexRole>(role);
     if (binding.value < 0 || binding.value >= value_count || !known_symbols(binding.bound, program->symbols.size())) {

@@ -33,7 +33,7 @@ struct ValueInfo {
 };
 
 enum class BindingKind : int32_t { input = 0, output = 1, parameter = 2, state = 3 };
-enum class IndexRole : int32_t { none = 0, cu_seqlens = 1, range = 2 };
+enum class IndexRole : int32_t { none = 0, cu_seqlens = 1, range = 2, slots = 3 };
 
 struct BindingInfo {
   BindingKind kind;

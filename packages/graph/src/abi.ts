@@ -104,7 +104,8 @@ function signatureTable(op: Op): string {
     return `    {"${name}", ${pattern.length}, {${dims.join(", ")}}, ${dtypeMask(operand.dtype)}u, ${variable}, ${optional}, ${isOutput}, ${operand.inout ?? false}},`;
   });
   const attributes = op.wire.map(
-    ({ name, type, choices }) => `    {"${name}", AttributeType::${type === "bool" || type === "enum" ? `${type}_` : type}, ${choices?.length ?? 0}},`,
+    ({ name, type, choices }) =>
+      `    {"${name}", AttributeType::${type === "bool" || type === "enum" ? `${type}_` : type}, ${choices?.length ?? 0}},`,
   );
   return `inline constexpr OperandSignature k_${op.name}_operands[] = {\n${rows.join("\n")}\n};
 inline constexpr AttributeSignature k_${op.name}_attributes[] = {\n${attributes.join("\n") || '    {"", AttributeType::i64, 0},'}\n};

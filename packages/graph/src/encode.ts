@@ -7,7 +7,7 @@ import type { BindingKind, IndexRole, Node, Value } from "./value.js";
 
 const MAGIC = 0x3130304b_49415254n; // any change of layout changes it
 const bindingCodes: Record<BindingKind, number> = { input: 0, output: 1, parameter: 2, state: 3 };
-const roleCodes: Record<IndexRole["kind"], number> = { cuSeqlens: 1, range: 2 };
+const roleCodes: Record<IndexRole["kind"], number> = { cuSeqlens: 1, range: 2, slots: 3 };
 
 /** Appends 8-byte words; integers and doubles share the buffer. */
 class Words {
@@ -38,7 +38,7 @@ export interface EncodedProgram {
   bindings: readonly Value[];
 }
 
-/** Layout: kernels/abi/include/krait/program.h reads what this writes. */
+/** Layout: kernels/executor/program.cpp reads what this writes. */
 export function encode(plan: Plan): EncodedProgram {
   const { graph } = plan;
   const symbols = graph.symbols;
@@ -83,8 +83,8 @@ export function encode(plan: Plan): EncodedProgram {
   for (const value of bindings) {
     const { kind, role } = value.binding!;
     words.int(bindingCodes[kind], value.id, role ? roleCodes[role.kind] : 0);
-    words.int(role?.kind === "range" ? role.low : 0);
-    dim(role ? (role.kind === "range" ? role.high : role.total) : Expr.of(0));
+    words.int(role && role.kind !== "cuSeqlens" ? role.low : 0);
+    dim(role ? (role.kind === "cuSeqlens" ? role.total : role.high) : Expr.of(0));
   }
   for (const node of nodes) encodeNode(words, node, plan);
   return { bytes: words.finish(), arenaBytes: plan.arenaBytes, symbols, bindings };

@@ -9,7 +9,9 @@ export type BindingKind = "input" | "parameter" | "state" | "output";
 export type IndexRole =
   | { kind: "cuSeqlens"; total: Expr }
   /** Every element in [low, high). */
-  | { kind: "range"; low: number; high: Expr };
+  | { kind: "range"; low: number; high: Expr }
+  /** State slots: every element in [−1, high), no slot twice. */
+  | { kind: "slots"; low: number; high: Expr };
 
 export interface Binding {
   kind: BindingKind;
@@ -147,6 +149,11 @@ export class Graph {
   /** Integers int32 in [low, high), checked at each run. */
   indices(name: string, length: Dim, low: number, high: Dim): Value {
     return this.input(name, "i32", [length], { kind: "range", low, high: Expr.of(high) });
+  }
+
+  /** State slots int32 [S]: in [0, count), each at most once, or −1 for a zero state that is not kept. */
+  slots(name: string, sequences: Dim, count: Dim): Value {
+    return this.input(name, "i32", [sequences], { kind: "slots", low: -1, high: Expr.of(count) });
   }
 
   /** Weights: bound once to a device buffer. */

@@ -1,0 +1,178 @@
+import { availableParallelism } from "node:os";
+import {
+  AbortedError,
+  type Closable,
+  EnvironmentError,
+  expected,
+  InternalError,
+  KraitError,
+  parseOptions,
+  type TypedArray,
+  UsageError,
+} from "@krait/core";
+import type { Graph } from "@krait/graph";
+import { z } from "zod";
+import { inspectCuda, loadAddon, type NativeBuffer, type NativeDevice } from "./native.js";
+import { type LoadOptions, loadProgram, type Program } from "./program.js";
+
+export const deviceOptionsSchema = z.strictObject({
+  /** `auto` is CUDA when it can serve, else the CPU. */
+  device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
+  /** Which CUDA device. */
+  index: z.number().int().min(0).default(0),
+  /** CPU threads; all cores when absent. */
+  threads: z.number().int().positive().max(1024).optional(),
+});
+export type DeviceOptions = z.input<typeof deviceOptionsSchema>;
+
+/** An error of the native side as one of ours; `what` names the work. */
+export function fromNative(error: unknown, what: string): Error {
+  if (KraitError.is(error)) return error;
+  const { code, message } = error as { code?: string; message?: string };
+  const details = { code: code ?? "DEVICE_FAILED", cause: error };
+  switch (code) {
+    case "CANCELLED":
+      return new AbortedError(what, error);
+    case "OUT_OF_MEMORY":
+      return new EnvironmentError(`${message}`, {
+        ...details,
+        hint: "Use smaller chunks (chunkTokens) or a smaller model.",
+      });
+    case "INVALID_RUN":
+      return new UsageError(`${message} (${what})`, {
+        ...details,
+        hint: "Check the sizes and indices passed to the run.",
+      });
+    case "UNSUPPORTED":
+      return new EnvironmentError(`${message}`, { ...details, hint: "`krait doctor` says what this machine can do." });
+    case "DEVICE_FAILED":
+      return new EnvironmentError(`${message}`, {
+        ...details,
+        hint: "Open the device again; if it repeats, report it.",
+      });
+    default:
+      return new InternalError(`${message} (${what})`, details);
+  }
+}
+
+/** Memory on a device, `bytes` long. */
+export class DeviceBuffer implements Closable {
+  /** @internal */
+  constructor(readonly native: NativeBuffer) {}
+
+  get bytes(): number {
+    return this.native.bytes;
+  }
+
+  /** Copies the array to a byte offset; resolves when it has arrived. */
+  async write(data: TypedArray, byteOffset = 0): Promise<void> {
+    await this.native.write(data, byteOffset).catch((e) => Promise.reject(fromNative(e, "writing a buffer")));
+  }
+
+  /** Fills `into` from a byte offset and returns it. */
+  async read<A extends TypedArray>(into: A, byteOffset = 0): Promise<A> {
+    await this.native.read(into, byteOffset).catch((e) => Promise.reject(fromNative(e, "reading a buffer")));
+    return into;
+  }
+
+  /** Sets every byte of a range. */
+  async fill(byte: number, byteOffset = 0, bytes = this.bytes - byteOffset): Promise<void> {
+    await this.native.fill(byte, byteOffset, bytes).catch((e) => Promise.reject(fromNative(e, "filling a buffer")));
+  }
+
+  close(): void {
+    this.native.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+}
+
+/** One device with its executor thread. Jobs run in the order they were given; nothing blocks the event loop. */
+export class Device implements Closable {
+  private closed: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(
+    readonly kind: "cpu" | "cuda",
+    private readonly native: NativeDevice,
+  ) {}
+
+  /** What the device says of itself: name, threads, memory, libraries found. */
+  describe(): Record<string, unknown> {
+    return JSON.parse(this.native.describe()) as Record<string, unknown>;
+  }
+
+  /** New memory, not cleared. Throws `EnvironmentError` (OUT_OF_MEMORY). */
+  async allocate(bytes: number): Promise<DeviceBuffer> {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new UsageError(expected("a non-negative integer", "the bytes of a buffer", bytes), {
+        code: "INVALID_OPTION",
+      });
+    }
+    try {
+      return new DeviceBuffer(await this.native.allocate(bytes));
+    } catch (error) {
+      throw fromNative(error, `allocating ${bytes} bytes`);
+    }
+  }
+
+  /** New memory that holds a copy of the array. */
+  async upload(data: TypedArray): Promise<DeviceBuffer> {
+    const buffer = await this.allocate(data.byteLength);
+    await buffer.write(data);
+    return buffer;
+  }
+
+  /** New memory of zeros. */
+  async zeros(bytes: number): Promise<DeviceBuffer> {
+    const buffer = await this.allocate(bytes);
+    await buffer.fill(0);
+    return buffer;
+  }
+
+  /** Plans a program, hands it to the device and allocates its arena. */
+  async load(graph: Graph, options: LoadOptions = {}): Promise<Program> {
+    return loadProgram(this.native, graph, options);
+  }
+
+  /** Cancels what runs, refuses what waits, frees the thread. Buffers and programs of the device are dead afterwards. */
+  close(): Promise<void> {
+    this.closed ??= this.native.close();
+    return this.closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/**
+ * Opens a device. Throws `EnvironmentError`: ADDON_* when the native part is missing, CUDA_UNAVAILABLE when `cuda` was asked for
+ * and cannot serve, with the reason.
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const { device, index, threads } = parseOptions(deviceOptionsSchema, options, "openDevice()");
+  const addon = loadAddon();
+  if (device !== "cpu") {
+    const cuda = inspectCuda();
+    if (cuda.path && cuda.devices > 0) {
+      try {
+        return new Device("cuda", new addon.Device({ plugin: cuda.path, index, threads: 0 }));
+      } catch (error) {
+        if (device === "cuda") throw fromNative(error, "opening the CUDA device");
+      }
+    } else if (device === "cuda") {
+      throw new EnvironmentError(`Expected a CUDA device for device "cuda" but ${cuda.reason}`, {
+        code: "CUDA_UNAVAILABLE",
+        hint: 'Use device "cpu" or "auto", or see `krait doctor` for what is missing.',
+      });
+    }
+  }
+  try {
+    return new Device("cpu", new addon.Device({ index: 0, threads: threads ?? availableParallelism() }));
+  } catch (error) {
+    throw fromNative(error, "opening the CPU device");
+  }
+}

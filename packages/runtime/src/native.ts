@@ -1,0 +1,137 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { EnvironmentError } from "@krait/core";
+import { abiHash } from "@krait/graph";
+
+/** The addon's surface, as kernels/addon/addon.cpp defines it. */
+export interface NativeAddon {
+  abiHash: string;
+  Device: new (options: { plugin?: string; index: number; threads: number }) => NativeDevice;
+  pluginDevices(path: string): number;
+}
+
+export interface NativeDevice {
+  allocate(bytes: number): Promise<NativeBuffer>;
+  load(program: ArrayBuffer): Promise<NativeProgram>;
+  describe(): string;
+  close(): Promise<void>;
+}
+
+export interface NativeBuffer {
+  readonly bytes: number;
+  write(data: ArrayBufferView, offset: number): Promise<void>;
+  read(into: ArrayBufferView, offset: number): Promise<void>;
+  fill(byte: number, offset: number, bytes: number): Promise<void>;
+  close(): void;
+}
+
+export interface NativeRun {
+  done: Promise<void>;
+  cancel(): void;
+}
+
+export interface NativeProgram {
+  run(options: {
+    symbols: number[];
+    inputs: ArrayBufferView[];
+    outputs: ArrayBufferView[];
+    buffers: NativeBuffer[];
+  }): NativeRun;
+  arena(): NativeBuffer;
+  close(): void;
+}
+
+/** The nearest folder above this file that holds build/native: the root of a checkout or of an unpacked bundle. */
+function* ancestors(): Generator<string> {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  for (;;) {
+    yield folder;
+    const parent = dirname(folder);
+    if (parent === folder) return;
+    folder = parent;
+  }
+}
+
+/** Places a native file may be, best first. `KRAIT_ADDON` names the addon itself; its neighbours are searched too. */
+function candidates(file: string): string[] {
+  const places: string[] = [];
+  const chosen = process.env.KRAIT_ADDON;
+  if (chosen) places.push(file === "krait.node" ? resolve(chosen) : join(dirname(resolve(chosen)), file));
+  for (const folder of ancestors()) {
+    if (existsSync(join(folder, "CMakeLists.txt")) || existsSync(join(folder, "build", "native"))) {
+      places.push(join(folder, "build", "native", file));
+    }
+  }
+  return places;
+}
+
+let loaded: NativeAddon | undefined;
+
+/**
+ * Loads the native addon once. Throws `EnvironmentError`: ADDON_NOT_FOUND with every place searched, ADDON_UNLOADABLE with the
+ * linker's reason, or ADDON_MISMATCH when it was built from other op records.
+ */
+export function loadAddon(): NativeAddon {
+  if (loaded) return loaded;
+  // libgomp reads this once, when it is loaded: waiting threads must sleep, not burn the cores that ffmpeg and sharp need.
+  process.env.OMP_WAIT_POLICY ??= "passive";
+  const places = candidates("krait.node");
+  const found = places.find((p) => existsSync(p));
+  if (!found) {
+    throw new EnvironmentError(
+      `Expected the native addon krait.node but found none in ${places.join(", ") || "any folder above"}`,
+      {
+        code: "ADDON_NOT_FOUND",
+        hint: "Build it with `npm run setup`, or point KRAIT_ADDON at it.",
+      },
+    );
+  }
+  let addon: NativeAddon;
+  try {
+    addon = createRequire(import.meta.url)(found) as NativeAddon;
+  } catch (cause) {
+    throw new EnvironmentError(`Expected ${found} to load but the system refused: ${(cause as Error).message}`, {
+      code: "ADDON_UNLOADABLE",
+      hint: "Rebuild it on this machine with `npm run setup`; a missing shared library is named in the message.",
+      cause,
+    });
+  }
+  if (addon.abiHash !== abiHash) {
+    throw new EnvironmentError(`Expected an addon built from these op records but received ${found} of another build`, {
+      code: "ADDON_MISMATCH",
+      hint: "Rebuild with `npm run build`.",
+    });
+  }
+  loaded = addon;
+  return addon;
+}
+
+export interface PluginReport {
+  /** Where the plugin lies, if it was found. */
+  path?: string;
+  searched: string[];
+  devices: number;
+  /** Why CUDA cannot serve; absent when it can. */
+  reason?: string;
+}
+
+/** Looks for the CUDA plugin and asks it for devices. Never throws for what a machine may lack. */
+export function inspectCuda(): PluginReport {
+  const searched = candidates("krait_cuda.so");
+  const path = searched.find((p) => existsSync(p));
+  if (!path) {
+    return {
+      searched,
+      devices: 0,
+      reason: `the CUDA plugin krait_cuda.so is not there (searched ${searched.join(", ")})`,
+    };
+  }
+  try {
+    const devices = loadAddon().pluginDevices(path);
+    return devices > 0 ? { path, searched, devices } : { path, searched, devices, reason: "no CUDA device is present" };
+  } catch (error) {
+    return { path, searched, devices: 0, reason: (error as Error).message };
+  }
+}

@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadCaseTables, runCase, tableCases, uncovered } from "../src/conformance/index.js";
+import { type Device, inspectCuda, openDevice } from "../src/index.js";
+
+const seed = Number(process.env.KRAIT_SEED ?? Date.now() % 2 ** 31);
+const tables = await loadCaseTables();
+const cuda = inspectCuda();
+
+test("every op with kernels has a case table", () => {
+  expect(uncovered(tables)).toEqual([]);
+});
+
+const devices = [
+  { kind: "cpu", dtypes: ["f32"], available: true },
+  { kind: "cuda", dtypes: ["f32", "bf16"], available: cuda.devices > 0 },
+] as const;
+
+for (const { kind, dtypes, available } of devices) {
+  describe.skipIf(!available)(`ops on ${kind} against float64, seed ${seed}`, () => {
+    let device: Device;
+    beforeAll(async () => {
+      device = await openDevice({ device: kind });
+    });
+    afterAll(() => device.close());
+    for (const table of tables) {
+      for (const dtype of dtypes) {
+        test(`${table.op} ${dtype}`, { timeout: 300_000 }, async () => {
+          const failures: string[] = [];
+          for (const one of tableCases(table, seed)) {
+            const result = await runCase(device, table.op, one, dtype);
+            if (result.failure) failures.push(`${result.name}: ${result.failure}`);
+          }
+          expect(failures).toEqual([]);
+        });
+      }
+    }
+  });
+}
