@@ -8,11 +8,10 @@ namespace krait::cpu {
 // Borders may come from another op: before they are used as indices they must start at 0, never fall and end at `total`.
 inline bool are_borders(const Tensor& borders, int64_t total) {
   const int32_t* at = borders.as<int32_t>();
-  const int64_t stride = borders.stride[0];
   const int64_t count = borders.dim[0];
-  if (count < 1 || at[0] != 0 || at[(count - 1) * stride] != total) return false;
+  if (count < 1 || at[0] != 0 || at[count - 1] != total) return false;
   for (int64_t s = 1; s < count; ++s) {
-    if (at[s * stride] < at[(s - 1) * stride]) return false;
+    if (at[s] < at[s - 1]) return false;
   }
   return true;
 }

@@ -15,7 +15,7 @@ Status embedding(const EmbeddingArgs& a, const Cpu& cpu) {
 #pragma omp parallel for num_threads(threads_for(cpu, rows * width)) schedule(static)
   for (int64_t t = 0; t < rows; ++t) {
     // Ids may come from another op, where no border has looked at them.
-    const int64_t id = ids[t * a.ids.stride[0]];
+    const int64_t id = ids[t];
     if (id < 0 || id >= vocabulary) {
       wrong.store(t, std::memory_order_relaxed);
       continue;
@@ -25,7 +25,7 @@ Status embedding(const EmbeddingArgs& a, const Cpu& cpu) {
   const int64_t t = wrong.load();
   if (t < 0) return {};
   return error(StatusCode::invalid_argument, "Expected an id in [0, %lld) for embedding but received %d at place %lld",
-               static_cast<long long>(vocabulary), ids[t * a.ids.stride[0]], static_cast<long long>(t));
+               static_cast<long long>(vocabulary), ids[t], static_cast<long long>(t));
 }
 
 }  // namespace krait::cpu

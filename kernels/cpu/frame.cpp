@@ -18,14 +18,12 @@ Status frame(const FrameArgs& a, const Cpu& cpu) {
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("frame", a.x.dim[0]);
   const int32_t* from = a.cu_seqlens.as<int32_t>();
   int32_t* to = a.out_cu_seqlens.as<int32_t>();
-  const int64_t from_stride = a.cu_seqlens.stride[0];
-  const int64_t to_stride = a.out_cu_seqlens.stride[0];
   int64_t frames = 0;
   to[0] = 0;
   for (int64_t s = 0; s < sequences; ++s) {
-    const int64_t length = from[(s + 1) * from_stride] - from[s * from_stride];
+    const int64_t length = from[s + 1] - from[s];
     if (length >= size) frames += (length - size) / hop + 1;
-    to[(s + 1) * to_stride] = static_cast<int32_t>(frames);
+    to[s + 1] = static_cast<int32_t>(frames);
   }
   if (frames != a.y.dim[0]) {
     return error(StatusCode::invalid_argument, "Expected %lld frames from the borders but received a run for %lld",
@@ -36,14 +34,9 @@ Status frame(const FrameArgs& a, const Cpu& cpu) {
     int64_t s = 0;
 #pragma omp for schedule(static)
     for (int64_t f = 0; f < frames; ++f) {
-      while (to[(s + 1) * to_stride] <= f) ++s;
-      const float* x = a.x.as<float>() + (from[s * from_stride] + (f - to[s * to_stride]) * hop) * a.x.stride[0];
-      float* y = a.y.as<float>() + f * a.y.stride[0];
-      if (a.x.stride[0] == 1) {
-        std::memcpy(y, x, sizeof(float) * static_cast<size_t>(size));
-      } else {
-        for (int64_t i = 0; i < size; ++i) y[i] = x[i * a.x.stride[0]];
-      }
+      while (to[s + 1] <= f) ++s;
+      const float* x = a.x.as<float>() + from[s] + (f - to[s]) * hop;
+      std::memcpy(a.y.as<float>() + f * a.y.stride[0], x, sizeof(float) * static_cast<size_t>(size));
     }
   }
   return {};

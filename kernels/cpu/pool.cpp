@@ -37,7 +37,6 @@ Status pool(const PoolArgs& a, const Cpu& cpu) {
   const int64_t segments = a.y.dim[0];
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("pool", a.x.dim[0]);
   const int32_t* borders = a.cu_seqlens.as<int32_t>();
-  const int64_t border_stride = a.cu_seqlens.stride[0];
   // Also cut by columns, so that one long segment keeps every thread busy.
   constexpr int64_t kColumns = 256;
   const int64_t per_row = (width + kColumns - 1) / kColumns;
@@ -45,8 +44,8 @@ Status pool(const PoolArgs& a, const Cpu& cpu) {
   for (int64_t piece = 0; piece < segments * per_row; ++piece) {
     const int64_t s = piece / per_row;
     const int64_t begin = piece % per_row * kColumns;
-    const int64_t from = borders[s * border_stride];
-    const int64_t to = borders[(s + 1) * border_stride];
+    const int64_t from = borders[s];
+    const int64_t to = borders[s + 1];
     pool_columns(a.x.as<float>() + from * a.x.stride[0], a.x.stride[0], to - from, begin, std::min(width, begin + kColumns), a.kind,
                  a.y.as<float>() + s * a.y.stride[0]);
   }
