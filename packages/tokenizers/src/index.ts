@@ -1,1 +1,2 @@
 export * from "./sequence/index.js";
+export * from "./text/index.js";
