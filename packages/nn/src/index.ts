@@ -1,1 +1,25 @@
-export {};
+export { type Checkpoint, encoderParameters, openCheckpoint, saveCheckpoint } from "./checkpoint.js";
+export {
+  audioInputSchema,
+  type InputsConfig,
+  inputsSchema,
+  modalityRows,
+  patchesPerTubelet,
+  textInputSchema,
+  videoInputSchema,
+} from "./embeddings.js";
+export {
+  type EncoderChunk,
+  type EncoderConfig,
+  type EncoderConfigInput,
+  EncoderModel,
+  encoderConfigSchema,
+  parseEncoderConfig,
+} from "./encoder.js";
+export * from "./layers/index.js";
+export { parseLayout } from "./layout.js";
+export { Model, type ModelOptions } from "./model.js";
+export { Session, type Snapshot } from "./session.js";
+export { type Blueprint, type SequenceContext, Stack, type StackOptions, stackSchema } from "./stack.js";
+export { type RunSequences, StackModel } from "./stack-model.js";
+export { checkWeights, seededWeights, type WeightSource } from "./weights.js";

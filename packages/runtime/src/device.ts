@@ -1,17 +1,8 @@
 import { availableParallelism } from "node:os";
-import {
-  AbortedError,
-  type Closable,
-  EnvironmentError,
-  expected,
-  InternalError,
-  KraitError,
-  parseOptions,
-  type TypedArray,
-  UsageError,
-} from "@krait/core";
+import { type Closable, EnvironmentError, expected, parseOptions, type TypedArray, UsageError } from "@krait/core";
 import type { Graph } from "@krait/graph";
 import { z } from "zod";
+import { fromNative } from "./from-native.js";
 import { inspectCuda, loadAddon, type NativeBuffer, type NativeDevice } from "./native.js";
 import { type LoadOptions, loadProgram, type Program } from "./program.js";
 
@@ -24,36 +15,6 @@ export const deviceOptionsSchema = z.strictObject({
   threads: z.number().int().positive().max(1024).optional(),
 });
 export type DeviceOptions = z.input<typeof deviceOptionsSchema>;
-
-/** An error of the native side as one of ours; `what` names the work. */
-export function fromNative(error: unknown, what: string): Error {
-  if (KraitError.is(error)) return error;
-  const { code, message } = error as { code?: string; message?: string };
-  const details = { code: code ?? "DEVICE_FAILED", cause: error };
-  switch (code) {
-    case "CANCELLED":
-      return new AbortedError(what, error);
-    case "OUT_OF_MEMORY":
-      return new EnvironmentError(`${message}`, {
-        ...details,
-        hint: "Use smaller chunks (chunkTokens) or a smaller model.",
-      });
-    case "INVALID_RUN":
-      return new UsageError(`${message} (${what})`, {
-        ...details,
-        hint: "Check the sizes and indices passed to the run.",
-      });
-    case "UNSUPPORTED":
-      return new EnvironmentError(`${message}`, { ...details, hint: "`krait doctor` says what this machine can do." });
-    case "DEVICE_FAILED":
-      return new EnvironmentError(`${message}`, {
-        ...details,
-        hint: "Open the device again; if it repeats, report it.",
-      });
-    default:
-      return new InternalError(`${message} (${what})`, details);
-  }
-}
 
 /** Memory on a device, `bytes` long. */
 export class DeviceBuffer implements Closable {

@@ -20,7 +20,8 @@ import {
   type Value,
   verify,
 } from "@krait/graph";
-import { type DeviceBuffer, fromNative } from "./device.js";
+import type { DeviceBuffer } from "./device.js";
+import { fromNative } from "./from-native.js";
 import type { NativeBuffer, NativeDevice, NativeProgram } from "./native.js";
 
 export interface LoadOptions {

@@ -1,0 +1,103 @@
+import { mkdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { expected, InputError, type LimitsInput } from "@krait/core";
+import { openSafetensors, parseStrictJson, sha256File, writeAtomically, writeSafetensors } from "@krait/formats";
+import { embeddingParameters } from "./embeddings.js";
+import { type EncoderConfig, parseEncoderConfigFile } from "./encoder.js";
+import type { ParameterSpec } from "./layers/index.js";
+import { Stack } from "./stack.js";
+import { checkWeights, type WeightSource } from "./weights.js";
+
+const MAX_CONFIG_BYTES = 4 * 2 ** 20;
+
+/** An opened model folder. Close it when the weights have been read. */
+export interface Checkpoint {
+  config: EncoderConfig;
+  weights: WeightSource;
+  /** Of model.safetensors. */
+  sha256: string;
+  close(): Promise<void>;
+}
+
+/** The encoder's tensors, in the order of its config. */
+export function encoderParameters(config: EncoderConfig): ParameterSpec[] {
+  const stack = new Stack(config.stack);
+  return [...embeddingParameters(config.inputs, stack.width), ...stack.blueprint().parameters];
+}
+
+/**
+ * Opens `config.json` + `model.safetensors` of a folder, strictly.
+ *
+ * @throws InputError (MODEL_NOT_FOUND, INVALID_CONFIG, TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, PICKLE_REFUSED, and the
+ * reader's SAFETENSORS_* codes)
+ */
+export async function openCheckpoint(folder: string, limits: LimitsInput = {}): Promise<Checkpoint> {
+  const config = parseEncoderConfigFile(await readConfig(folder), join(folder, "config.json"));
+  const path = join(folder, "model.safetensors");
+  await refusePickles(folder, path);
+  const file = await openSafetensors(path, { limits });
+  try {
+    const weights: WeightSource = {
+      origin: path,
+      names: new Set(file.tensors.keys()),
+      shapeOf: (name) => file.tensors.get(name)?.shape,
+      read: (spec) => file.readFloat32(spec.name),
+    };
+    checkWeights(weights, encoderParameters(config));
+    return { config, weights, sha256: await sha256File(path), close: () => file.close() };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Writes `config.json` and `model.safetensors` (float32); each appears whole or not at all. */
+export async function saveCheckpoint(folder: string, config: EncoderConfig, weights: WeightSource): Promise<void> {
+  const specs = encoderParameters(config);
+  checkWeights(weights, specs);
+  await mkdir(folder, { recursive: true });
+  const tensors: Record<string, { dtype: "f32"; shape: readonly number[]; data: Float32Array }> = {};
+  for (const spec of specs) tensors[spec.name] = { dtype: "f32", shape: spec.shape, data: await weights.read(spec) };
+  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "krait" });
+  await writeAtomically(join(folder, "config.json"), async (handle) => {
+    await handle.writeFile(`${JSON.stringify(config, null, 2)}\n`);
+  });
+}
+
+async function readConfig(folder: string): Promise<unknown> {
+  const path = join(folder, "config.json");
+  let size: number;
+  try {
+    const entry = await stat(folder);
+    if (!entry.isDirectory()) throw Object.assign(new Error("not a folder"), { code: "ENOTDIR" });
+    size = (await stat(path)).size;
+  } catch (cause) {
+    throw new InputError(expected("a folder with config.json and model.safetensors", "the model", folder), {
+      code: "MODEL_NOT_FOUND",
+      hint: "Give the folder of a saved model, or leave --model out for the built-in random encoder.",
+      cause,
+    });
+  }
+  if (size > MAX_CONFIG_BYTES) {
+    throw new InputError(expected(`at most ${MAX_CONFIG_BYTES} bytes`, path, size), {
+      code: "INVALID_CONFIG",
+      hint: "A config is a few kilobytes of JSON.",
+    });
+  }
+  return parseStrictJson(await readFile(path), path);
+}
+
+async function refusePickles(folder: string, path: string): Promise<void> {
+  if (await stat(path).catch(() => undefined)) return;
+  for (const name of ["pytorch_model.bin", "model.pt", "model.pth", "model.bin", "model.ckpt"]) {
+    if (!(await stat(join(folder, name)).catch(() => undefined))) continue;
+    throw new InputError(expected("model.safetensors", `the weights in ${folder}`, name), {
+      code: "PICKLE_REFUSED",
+      hint: "Pickles can run code when they are read: convert it to safetensors where it comes from.",
+    });
+  }
+  throw new InputError(expected("a file model.safetensors", `the model ${folder}`, undefined), {
+    code: "MODEL_NOT_FOUND",
+    hint: "The folder holds config.json but no weights.",
+  });
+}

@@ -1,0 +1,192 @@
+import {
+  type Closable,
+  expected,
+  InputError,
+  KraitError,
+  parseOptions,
+  type TypedArray,
+  UsageError,
+} from "@krait/core";
+import type { Device } from "@krait/runtime";
+import { z } from "zod";
+import { embeddingParameters, embedTokens, inputsSchema } from "./embeddings.js";
+import { Model, type ModelOptions } from "./model.js";
+import type { Session } from "./session.js";
+import { Stack, stackSchema } from "./stack.js";
+import type { WeightSource } from "./weights.js";
+
+/** config.json of an encoder. */
+export const encoderConfigSchema = z.strictObject({
+  model_type: z.literal("krait_encoder"),
+  version: z.literal(1),
+  inputs: inputsSchema,
+  sequence: z
+    .strictObject({
+      /** Seconds; sources take turns within windows of this length. */
+      windowSeconds: z.number().positive().max(3600).default(2),
+      separators: z.boolean().default(true),
+    })
+    .prefault({}),
+  stack: stackSchema,
+});
+export type EncoderConfig = z.output<typeof encoderConfigSchema>;
+export type EncoderConfigInput = z.input<typeof encoderConfigSchema>;
+
+/** Parses and checks a config. Throws `UsageError` (INVALID_OPTION, INVALID_LAYOUT, INVALID_CONFIG). */
+export function parseEncoderConfig(value: unknown, name = "the encoder's config"): EncoderConfig {
+  const config = parseOptions(encoderConfigSchema, value, name);
+  new Stack(config.stack);
+  const { video, audio, text } = config.inputs;
+  if (!video && !audio && !text) {
+    throw new UsageError(expected("at least one of video, audio and text", `${name} inputs`, config.inputs), {
+      code: "INVALID_CONFIG",
+      hint: "An encoder takes at least one modality.",
+    });
+  }
+  for (const side of ["width", "height"] as const) {
+    if (video && video[side] % video.patch !== 0) {
+      throw new UsageError(
+        expected(`a multiple of patch ${video.patch}`, `${name} inputs.video.${side}`, video[side]),
+        {
+          code: "INVALID_CONFIG",
+          hint: "Frames are cut into whole patches.",
+        },
+      );
+    }
+  }
+  if (video?.std.some((s) => s === 0)) {
+    throw new UsageError(expected("numbers other than 0", `${name} inputs.video.std`, video.std), {
+      code: "INVALID_CONFIG",
+      hint: "Pixels are divided by std.",
+    });
+  }
+  return config;
+}
+
+/** As `parseEncoderConfig`, for a file: the same faults are the file's, not the caller's. */
+export function parseEncoderConfigFile(value: unknown, path: string): EncoderConfig {
+  try {
+    return parseEncoderConfig(value, path);
+  } catch (error) {
+    if (!KraitError.is(error) || error.kind !== "usage") throw error;
+    const hint = error.hint ?? "";
+    throw new InputError(error.message, {
+      code: error.code === "INVALID_OPTION" ? "INVALID_CONFIG" : error.code,
+      hint,
+      cause: error,
+    });
+  }
+}
+
+/** A chunk of one sequence, or of several packed ones, as the program takes it. */
+export interface EncoderChunk {
+  /** Tokens per sequence. */
+  lengths: readonly number[];
+  /** Tubelets [V, tubelet, height, width, 3], RGB. */
+  frames: Uint8Array;
+  /** Stacked mel frames [A, stack · melBins]. */
+  mel: Float32Array;
+  textIds: Int32Array;
+  /**
+   * Per token, its row among all rows of the chunk: first the patches of all tubelets, then the mel rows, then the text ids, then
+   * the separator's one row.
+   */
+  rows: Int32Array;
+  /** Per token, a row of `modality.weight`. */
+  modality: Int32Array;
+}
+
+/** Video, audio and text tokens of one flat sequence to features: the native part of an encoder. */
+export class EncoderModel implements Closable {
+  private constructor(
+    readonly config: EncoderConfig,
+    readonly stack: Stack,
+    private readonly model: Model,
+    private readonly separatorRow: TypedArray,
+  ) {}
+
+  static async create(
+    device: Device,
+    config: EncoderConfig,
+    source: WeightSource,
+    options: ModelOptions = {},
+  ): Promise<EncoderModel> {
+    const stack = new Stack(config.stack);
+    const { parameters, states } = stack.blueprint();
+    const blueprint = { parameters: [...embeddingParameters(config.inputs, stack.width), ...parameters], states };
+    const outDtype = stack.streamDType(options.dtype ?? "f32");
+    const model = await Model.create(
+      device,
+      "encoder",
+      blueprint,
+      source,
+      ({ graph, tokens, maxTokens, dtype, tensors, context }) => {
+        const x = embedTokens(config.inputs, { graph, tensors, tokens, maxTokens, dtype, outDtype });
+        graph.output("features", stack.forward(graph, x, context, tensors, dtype));
+      },
+      options,
+    );
+    const zeros = outDtype === "f32" ? new Float32Array(stack.width) : new Uint16Array(stack.width);
+    return new EncoderModel(config, stack, model, zeros);
+  }
+
+  get dim(): number {
+    return this.stack.width;
+  }
+
+  get maxTokens(): number {
+    return this.model.maxTokens;
+  }
+
+  get stateBytes(): number {
+    return this.model.stateBytes;
+  }
+
+  get arenaBytes(): number {
+    return this.model.arenaBytes;
+  }
+
+  /** A new sequence with a zero state. */
+  open(): Promise<Session> {
+    return this.model.open();
+  }
+
+  /** @returns features [T, dim] of the chunk's tokens, in order */
+  async run(
+    chunk: EncoderChunk,
+    sessions: readonly (Session | undefined)[] = [],
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
+    const { video, audio, text } = this.config.inputs;
+    const inputs: Record<string, TypedArray> = {
+      rows: chunk.rows,
+      modality: chunk.modality,
+      separator: this.separatorRow,
+    };
+    const symbols: Record<string, number> = {};
+    if (video) {
+      symbols.V = chunk.frames.length / (video.tubelet * video.height * video.width * 3);
+      inputs.frames = chunk.frames;
+      inputs.pixelScale = Float32Array.from(video.std, (s) => 1 / (255 * s));
+      inputs.pixelShift = Float32Array.from(video.std, (s, c) => -video.mean[c]! / s);
+    }
+    if (audio) {
+      symbols.A = chunk.mel.length / (audio.stack * audio.melBins);
+      inputs.mel = chunk.mel;
+    }
+    if (text) {
+      symbols.X = chunk.textIds.length;
+      inputs.textIds = chunk.textIds;
+    }
+    const { features } = await this.model.run({ lengths: chunk.lengths, sessions, symbols, inputs, signal });
+    return features as Float32Array;
+  }
+
+  close(): void {
+    this.model.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+}

@@ -1,0 +1,98 @@
+import { expected, UsageError } from "@krait/core";
+import { attention as attend, linear, mergeHeads, split, splitHeads } from "@krait/graph";
+import { z } from "zod";
+import { kaimingUniform } from "../init.js";
+import { defineLayer, type Shell } from "./layer.js";
+
+const schema = z
+  .strictObject({
+    heads: z.int().positive().default(4),
+    /** Heads of keys and values; queries share them in equal groups (GQA). */
+    keyHeads: z.int().positive().optional(),
+    headDim: z.int().positive().max(256).optional(),
+    /** Keys a query sees, itself included. */
+    window: z
+      .int()
+      .positive()
+      .max(1 << 20)
+      .default(1024),
+    /** First tokens of a sequence that every query sees. */
+    sinks: z.int().min(0).max(4096).default(4),
+    /** Rotated part of each head, as a share. */
+    rotaryFraction: z.number().min(0).max(1).default(1),
+    rotaryBase: z.number().positive().default(10000),
+  })
+  .prefault({});
+type Options = z.output<typeof schema>;
+
+function widths(o: Options, { width }: Shell) {
+  const headDim = o.headDim ?? width / o.heads;
+  const keyHeads = o.keyHeads ?? o.heads;
+  return { headDim, keyHeads, rotaryDims: 2 * Math.floor((o.rotaryFraction * headDim) / 2) };
+}
+
+/** Causal attention over a sliding window and the first tokens, rotary positions, a ring of keys and values as state. */
+export const attention = defineLayer({
+  letter: "A",
+  name: "attention",
+  schema,
+  stateGrowth: "bounded",
+  check(o, shell) {
+    const { headDim, keyHeads } = widths(o, shell);
+    const fail = (what: string, name: string, received: unknown, hint: string): never => {
+      throw new UsageError(expected(what, `attention.${name}`, received), { code: "INVALID_CONFIG", hint });
+    };
+    if (!Number.isInteger(headDim))
+      fail(`a divisor of width ${shell.width}`, "heads", o.heads, "Heads must divide the width, or set headDim.");
+    if (headDim > 256) fail("at most 256 per head", "headDim", headDim, "Use more heads.");
+    if (o.heads % keyHeads !== 0)
+      fail(`a divisor of ${o.heads} heads`, "keyHeads", keyHeads, "Query heads share key heads equally.");
+  },
+  parameters(o, shell) {
+    const { headDim, keyHeads } = widths(o, shell);
+    const { width, layerCount } = shell;
+    const inner = o.heads * headDim;
+    return [
+      {
+        name: "in_proj.weight",
+        shape: [inner + 2 * keyHeads * headDim, width],
+        dtype: "weight",
+        init: kaimingUniform(width),
+      },
+      {
+        name: "out_proj.weight",
+        shape: [width, inner],
+        dtype: "weight",
+        init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
+      },
+    ];
+  },
+  states(o, shell) {
+    const { headDim, keyHeads } = widths(o, shell);
+    // One slot more than the window needs, so that a window of 1 still has a ring.
+    const shape = [o.sinks + o.window, keyHeads, headDim];
+    return [
+      { name: "keys", shape, dtype: "activation" },
+      { name: "values", shape, dtype: "activation" },
+    ];
+  },
+  forward(scope, x, o, shell) {
+    const { headDim, keyHeads, rotaryDims } = widths(o, shell);
+    const projected = linear({ x, weight: scope.parameter("in_proj.weight") }).y; // [T, (heads + 2·keyHeads)·headDim]
+    const [q, k, v] = split(projected, [o.heads * headDim, keyHeads * headDim, keyHeads * headDim]);
+    const mixed = attend(
+      {
+        q: splitHeads({ x: q! }, { heads: o.heads }).y,
+        k: splitHeads({ x: k! }, { heads: keyHeads }).y,
+        v: splitHeads({ x: v! }, { heads: keyHeads }).y,
+        cuSeqlens: scope.cuSeqlens,
+        position: scope.position,
+        keys: scope.state("keys"),
+        values: scope.state("values"),
+        stateIndex: scope.stateIndex,
+      },
+      { window: o.window, sinks: o.sinks, rotaryDims, rotaryBase: o.rotaryBase },
+    ).y;
+    return linear({ x: mergeHeads({ x: mixed }).y, weight: scope.parameter("out_proj.weight") }).y;
+  },
+});

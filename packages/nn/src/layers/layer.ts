@@ -1,0 +1,64 @@
+import type { DType } from "@krait/core";
+import type { Value } from "@krait/graph";
+import type { z } from "zod";
+import type { Initializer } from "../init.js";
+
+/** One tensor of a checkpoint. */
+export interface ParameterSpec {
+  name: string;
+  /** As the file holds it. */
+  shape: readonly number[];
+  /** As the program reads it, when that differs (same elements, same order). */
+  programShape?: readonly number[];
+  /** `weight` tensors follow the model's dtype; the others are always float32. */
+  dtype: "weight" | "f32";
+  init: Initializer;
+}
+
+/** Memory a layer carries from run to run, per sequence. */
+export interface StateSpec {
+  name: string;
+  shape: readonly number[];
+  /** `activation` states follow the model's dtype. */
+  dtype: "activation" | "f32";
+}
+
+/** What a layer's forward pass sees of the program around it. */
+export interface LayerScope {
+  /** The layer's own parameter or state, by the name in its spec. */
+  parameter(name: string): Value;
+  state(name: string): Value;
+  readonly cuSeqlens: Value;
+  readonly stateIndex: Value;
+  /** int64 [S], the absolute position of each sequence's first token in the run. */
+  readonly position: Value;
+  readonly dtype: DType;
+}
+
+/** The shell a layer stands in. */
+export interface Shell {
+  width: number;
+  layerCount: number;
+}
+
+/**
+ * A kind of layer: what it is called in layouts, its options, its tensors, its state and its forward pass [T, width] → [T, width]
+ * (without norm and residual, which are the stack's).
+ */
+export interface LayerKind<S extends z.ZodType = z.ZodType> {
+  letter: string;
+  /** Key of its options in the stack's config. */
+  name: string;
+  schema: S;
+  /** Throws `UsageError` for options that do not fit the width. */
+  check(options: z.output<S>, shell: Shell): void;
+  parameters(options: z.output<S>, shell: Shell): ParameterSpec[];
+  states(options: z.output<S>, shell: Shell): StateSpec[];
+  /** Whether memory per sequence stays the same however long it grows. */
+  stateGrowth: "bounded" | "linear";
+  forward(scope: LayerScope, x: Value, options: z.output<S>, shell: Shell): Value;
+}
+
+export function defineLayer<S extends z.ZodType>(kind: LayerKind<S>): LayerKind<S> {
+  return kind;
+}

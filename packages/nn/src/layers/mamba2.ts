@@ -1,0 +1,122 @@
+import { expected, UsageError } from "@krait/core";
+import { causalConv1d, gatedRmsNorm, linear, mergeHeads, split, splitHeads, ssdScan } from "@krait/graph";
+import { z } from "zod";
+import { constant, dtBias, kaimingUniform, logUniform } from "../init.js";
+import { defineLayer, type Shell } from "./layer.js";
+
+const schema = z
+  .strictObject({
+    stateSize: z.int().positive().max(1024).default(128),
+    convWidth: z.int().min(1).max(16).default(4),
+    expand: z.number().positive().max(16).default(2),
+    headDim: z.int().positive().max(1024).default(64),
+    groups: z.int().positive().default(1),
+    /** Tokens per chunk of the scan. */
+    chunkSize: z.int().min(1).max(256).default(64),
+    normEps: z.number().positive().default(1e-5),
+    /** Bounds of Δ after softplus. */
+    dtMin: z.number().min(0).default(0),
+    dtMax: z.number().positive().default(3.4028234663852886e38),
+    convBias: z.boolean().default(true),
+  })
+  .prefault({});
+type Options = z.output<typeof schema>;
+
+/** d inner width, h heads, c convolved channels (x, B, C). */
+function widths(o: Options, { width }: Shell) {
+  const inner = o.expand * width;
+  const heads = inner / o.headDim;
+  const bc = o.groups * o.stateSize;
+  return { inner, heads, bc, convolved: inner + 2 * bc };
+}
+
+/** Mamba-2 (SSD), arXiv 2405.21060; tensors named as in state-spaces/mamba, `in_proj` in the order z, x, B, C, dt. */
+export const mamba2 = defineLayer({
+  letter: "M2",
+  name: "mamba2",
+  schema,
+  stateGrowth: "bounded",
+  check(o, shell) {
+    const { inner, heads } = widths(o, shell);
+    const fail = (what: string, name: string, received: unknown, hint: string): never => {
+      throw new UsageError(expected(what, `mamba2.${name}`, received), { code: "INVALID_CONFIG", hint });
+    };
+    if (!Number.isInteger(inner)) fail("a whole inner width", "expand", o.expand, "expand · width must be an integer.");
+    if (!Number.isInteger(heads))
+      fail(`a divisor of ${inner}`, "headDim", o.headDim, "Heads must divide expand · width.");
+    if (heads % o.groups !== 0)
+      fail(`a divisor of ${heads} heads`, "groups", o.groups, "Heads share B and C in equal groups.");
+  },
+  parameters(o, shell) {
+    const { inner, heads, bc, convolved } = widths(o, shell);
+    const { width, layerCount } = shell;
+    const projected = 2 * inner + 2 * bc + heads;
+    return [
+      { name: "in_proj.weight", shape: [projected, width], dtype: "weight", init: kaimingUniform(width) },
+      {
+        name: "conv1d.weight",
+        shape: [convolved, 1, o.convWidth],
+        programShape: [convolved, o.convWidth],
+        dtype: "f32",
+        init: kaimingUniform(o.convWidth),
+      },
+      ...(o.convBias
+        ? [{ name: "conv1d.bias", shape: [convolved], dtype: "f32" as const, init: kaimingUniform(o.convWidth) }]
+        : []),
+      { name: "dt_bias", shape: [heads], dtype: "f32", init: dtBias() },
+      { name: "A_log", shape: [heads], dtype: "f32", init: logUniform(1, 16) },
+      { name: "D", shape: [heads], programShape: [heads, 1], dtype: "f32", init: constant(1) },
+      { name: "norm.weight", shape: [inner], dtype: "f32", init: constant(1) },
+      {
+        name: "out_proj.weight",
+        shape: [width, inner],
+        dtype: "weight",
+        init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
+      },
+    ];
+  },
+  states(o, shell) {
+    const { heads, convolved } = widths(o, shell);
+    return [
+      { name: "conv", shape: [o.convWidth - 1, convolved], dtype: "f32" },
+      { name: "ssm", shape: [heads, o.headDim, o.stateSize], dtype: "f32" },
+    ];
+  },
+  forward(scope, x, o, shell) {
+    const { inner, heads, bc, convolved } = widths(o, shell);
+    const projected = linear({ x, weight: scope.parameter("in_proj.weight") }).y; // [T, 2·inner + 2·bc + heads]
+    const [gate, xBC, dt] = split(projected, [inner, convolved, heads]);
+    const mixed = causalConv1d(
+      {
+        x: xBC!,
+        weight: scope.parameter("conv1d.weight"),
+        bias: o.convBias ? scope.parameter("conv1d.bias") : undefined,
+        cuSeqlens: scope.cuSeqlens,
+        state: scope.state("conv"),
+        stateIndex: scope.stateIndex,
+      },
+      { activation: "silu" },
+    ).y;
+    const [xs, B, C] = split(mixed, [inner, bc, bc]);
+    const scanned = ssdScan(
+      {
+        x: splitHeads({ x: xs! }, { heads }).y, // [T, heads, headDim]
+        dt: dt!,
+        aLog: scope.parameter("A_log"),
+        B: splitHeads({ x: B! }, { heads: o.groups }).y, // [T, groups, stateSize]
+        C: splitHeads({ x: C! }, { heads: o.groups }).y,
+        D: scope.parameter("D"),
+        dtBias: scope.parameter("dt_bias"),
+        cuSeqlens: scope.cuSeqlens,
+        state: scope.state("ssm"),
+        stateIndex: scope.stateIndex,
+      },
+      { chunkSize: o.chunkSize, dtMin: o.dtMin, dtMax: o.dtMax },
+    ).y;
+    const normed = gatedRmsNorm(
+      { x: mergeHeads({ x: scanned }).y, gate: gate!, weight: scope.parameter("norm.weight") },
+      { eps: o.normEps, groups: o.groups },
+    ).y;
+    return linear({ x: normed, weight: scope.parameter("out_proj.weight") }).y;
+  },
+});

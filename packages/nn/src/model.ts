@@ -1,0 +1,164 @@
+import { type Closable, expected, type TypedArray, UsageError } from "@krait/core";
+import { type Dim, Graph, type Value, verify } from "@krait/graph";
+import type { Device, DeviceBuffer, Program } from "@krait/runtime";
+import type { Session } from "./session.js";
+import type { Blueprint, SequenceContext } from "./stack.js";
+import { StatePool } from "./state-pool.js";
+import { readWeights, type WeightSource } from "./weights.js";
+
+export interface ModelOptions {
+  /** Activations and weights of the layers; norms, scans and features stay float32. */
+  dtype?: "f32" | "bf16";
+  /** Most tokens in one run. */
+  maxTokens?: number;
+  /** Most sequences in one run. */
+  maxSequences?: number;
+  /** Most open sessions. */
+  slots?: number;
+  signal?: AbortSignal | undefined;
+}
+
+/** What a model builds its program with. */
+export interface ModelBuilder {
+  graph: Graph;
+  tokens: Dim;
+  maxTokens: number;
+  dtype: "f32" | "bf16";
+  tensors: ReadonlyMap<string, Value>;
+  context: SequenceContext;
+}
+
+/** One run: the sequences' lengths, their sessions (none for a sequence that carries nothing) and the named inputs. */
+export interface ModelRun {
+  lengths: readonly number[];
+  sessions?: readonly (Session | undefined)[];
+  symbols?: Record<string, number>;
+  inputs: Record<string, TypedArray>;
+  signal?: AbortSignal | undefined;
+}
+
+/** Weights, states and a program on one device: the part that every kind of model shares. */
+export class Model implements Closable {
+  private constructor(
+    readonly device: Device,
+    readonly maxTokens: number,
+    readonly maxSequences: number,
+    private readonly program: Program,
+    private readonly pool: StatePool,
+    private readonly weights: DeviceBuffer[],
+  ) {}
+
+  /** @param build adds the model's inputs, its forward pass and its outputs to the graph */
+  static async create(
+    device: Device,
+    name: string,
+    blueprint: Blueprint,
+    source: WeightSource,
+    build: (builder: ModelBuilder) => void,
+    options: ModelOptions = {},
+  ): Promise<Model> {
+    const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, signal } = options;
+    const graph = new Graph(name);
+    const T = graph.symbol("T", maxTokens);
+    const S = graph.symbol("S", maxSequences);
+    const tensors = new Map<string, Value>();
+    for (const p of blueprint.parameters) {
+      tensors.set(p.name, graph.parameter(p.name, p.dtype === "f32" ? "f32" : dtype, p.programShape ?? p.shape));
+    }
+    for (const s of blueprint.states) {
+      tensors.set(s.name, graph.state(s.name, s.dtype === "f32" ? "f32" : dtype, [slots, ...s.shape]));
+    }
+    const context: SequenceContext = {
+      cuSeqlens: graph.cuSeqlens("cuSeqlens", S, T),
+      stateIndex: graph.slots("stateIndex", S, slots),
+      position: graph.input("position", "i64", [S]),
+    };
+    build({ graph, tokens: T, maxTokens, dtype, tensors, context });
+    verify(graph);
+
+    const weights: DeviceBuffer[] = [];
+    let pool: StatePool | undefined;
+    try {
+      const buffers: Record<string, DeviceBuffer> = {};
+      for await (const { spec, data } of readWeights(source, blueprint.parameters, dtype, signal)) {
+        buffers[spec.name] = await device.upload(data);
+        weights.push(buffers[spec.name]!);
+      }
+      pool = await StatePool.create(device, blueprint.states, slots, dtype);
+      const program = await device.load(graph, { buffers: { ...buffers, ...pool.buffers } });
+      return new Model(device, maxTokens, maxSequences, program, pool, weights);
+    } catch (error) {
+      pool?.close();
+      for (const buffer of weights) buffer.close();
+      throw error;
+    }
+  }
+
+  /** A new sequence with a zero state. */
+  open(): Promise<Session> {
+    return this.pool.open();
+  }
+
+  /** Bytes of carried state per sequence. */
+  get stateBytes(): number {
+    return this.pool.bytesPerSequence;
+  }
+
+  /** Bytes of working memory, independent of the length of what is encoded. */
+  get arenaBytes(): number {
+    return this.program.arenaBytes;
+  }
+
+  async run({ lengths, sessions = [], symbols = {}, inputs, signal }: ModelRun): Promise<Record<string, TypedArray>> {
+    const tokens = lengths.reduce((a, b) => a + b, 0);
+    if (tokens > this.maxTokens || lengths.length > this.maxSequences) {
+      throw new UsageError(
+        expected(`at most ${this.maxTokens} tokens in ${this.maxSequences} sequences`, "a run", [
+          tokens,
+          lengths.length,
+        ]),
+        { code: "RUN_TOO_LARGE", hint: "Cut it into chunks, or load the model with a larger maxTokens." },
+      );
+    }
+    const used = lengths.map((_, i) => sessions[i]);
+    const begun: Session[] = [];
+    let done = false;
+    try {
+      for (const session of used) {
+        if (!session) continue;
+        session.begin();
+        begun.push(session);
+      }
+      const cuSeqlens = new Int32Array(lengths.length + 1);
+      lengths.forEach((n, i) => {
+        cuSeqlens[i + 1] = cuSeqlens[i]! + n;
+      });
+      const results = await this.program.run({
+        symbols: { T: tokens, S: lengths.length, ...symbols },
+        inputs: {
+          cuSeqlens,
+          stateIndex: Int32Array.from(used, (s) => s?.slot ?? -1),
+          position: BigInt64Array.from(used, (s) => BigInt(s?.position ?? 0)),
+          ...inputs,
+        },
+        signal,
+      });
+      done = true;
+      return results;
+    } finally {
+      used.forEach((session, i) => {
+        if (session && begun.includes(session)) session.end(done ? lengths[i] : undefined);
+      });
+    }
+  }
+
+  close(): void {
+    this.program.close();
+    this.pool.close();
+    for (const buffer of this.weights) buffer.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+}

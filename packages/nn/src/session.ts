@@ -1,0 +1,95 @@
+import { type Closable, expected, UsageError } from "@krait/core";
+import type { StatePool } from "./state-pool.js";
+
+/** A sequence's carried state at one token, as plain bytes: it can be stored, sent and restored in another process. */
+export interface Snapshot {
+  /** Tokens seen. */
+  position: number;
+  /** Identifies the shapes and dtypes of the states. */
+  layout: string;
+  states: Record<string, Uint8Array>;
+}
+
+/**
+ * One sequence on its way through a model: a slot of the state pools and the number of tokens seen.
+ * A run that fails or is cancelled leaves the state between two tokens: restore a snapshot before going on.
+ */
+export class Session implements Closable {
+  private tokens = 0;
+  private status: "ready" | "running" | "broken" | "closed" = "ready";
+
+  /** @internal */
+  constructor(
+    private readonly pool: StatePool,
+    /** @internal */
+    readonly slot: number,
+  ) {}
+
+  /** Tokens seen so far. */
+  get position(): number {
+    return this.tokens;
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    this.expect("ready", "snapshot()");
+    return { position: this.tokens, layout: this.pool.layout, states: await this.pool.readSlot(this.slot) };
+  }
+
+  /** Goes back, or elsewhere: to the state of a snapshot of a model with the same shapes. */
+  async restore(snapshot: Snapshot): Promise<void> {
+    if (this.status !== "broken") this.expect("ready", "restore()");
+    if (snapshot.layout !== this.pool.layout) {
+      throw new UsageError(expected(this.pool.layout, "the snapshot's layout", snapshot.layout), {
+        code: "SNAPSHOT_MISMATCH",
+        hint: "Restore snapshots into the model and dtype they were taken from.",
+      });
+    }
+    await this.pool.writeSlot(this.slot, snapshot.states);
+    this.tokens = snapshot.position;
+    this.status = "ready";
+  }
+
+  /** A second session that goes on from the same token. */
+  async fork(): Promise<Session> {
+    const snapshot = await this.snapshot();
+    const twin = await this.pool.open();
+    await twin.restore(snapshot);
+    return twin;
+  }
+
+  /** @internal */
+  begin(): void {
+    this.expect("ready", "a run");
+    this.status = "running";
+  }
+
+  /** @internal */
+  end(tokens: number | undefined): void {
+    if (this.status !== "running") return;
+    this.status = tokens === undefined ? "broken" : "ready";
+    this.tokens += tokens ?? 0;
+  }
+
+  close(): void {
+    if (this.status === "closed") return;
+    this.status = "closed";
+    this.pool.release(this.slot);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  private expect(status: "ready", what: string): void {
+    if (this.status === status) return;
+    throw new UsageError(expected("a session that is ready", what, this.status), {
+      code: "SESSION_NOT_READY",
+      hint:
+        this.status === "broken"
+          ? "Its last run did not finish: restore() a snapshot first."
+          : this.status === "running"
+            ? "Await the run before, or fork() the session."
+            : "Open another session.",
+    });
+  }
+}

@@ -1,0 +1,130 @@
+import { type DType, expected, parseOptions, UsageError } from "@krait/core";
+import { type Graph, rmsNorm, type Value } from "@krait/graph";
+import { z } from "zod";
+import { constant } from "./init.js";
+import { type LayerKind, layerKinds, type ParameterSpec, type Shell, type StateSpec } from "./layers/index.js";
+import { parseLayout } from "./layout.js";
+
+const sections = Object.fromEntries(layerKinds.map((kind) => [kind.name, kind.schema]));
+
+/** A stack of layers with pre-normalisation and residuals. Sections hold the options of each layer kind. */
+export const stackSchema = z
+  .strictObject({
+    width: z.int().positive().max(65536).default(256),
+    layout: z.union([z.string().max(10_000), z.array(z.string()).max(1000)]).default("(M2 M2 M2 A)x2"),
+    normEps: z.number().positive().default(1e-5),
+    /** dtype of the residual stream: float32 keeps long stacks exact in bf16 models. */
+    residual: z.enum(["f32", "model"]).default("f32"),
+    ...sections,
+  })
+  .prefault({});
+
+export type StackOptions = z.input<typeof stackSchema>;
+
+interface StackLayer {
+  kind: LayerKind;
+  options: unknown;
+  prefix: string;
+}
+
+/** Tensors that a program reads, and memory that its sequences carry, with their full names. */
+export interface Blueprint {
+  parameters: ParameterSpec[];
+  states: StateSpec[];
+}
+
+/** What the passes of a stack share in one program. */
+export interface SequenceContext {
+  cuSeqlens: Value;
+  stateIndex: Value;
+  position: Value;
+}
+
+/** A checked stack: its layers, tensors, states and forward pass. Tensor names follow state-spaces/mamba's shell. */
+export class Stack {
+  readonly width: number;
+  readonly layers: readonly StackLayer[];
+  private readonly shell: Shell;
+  private readonly normEps: number;
+  private readonly residual: "f32" | "model";
+
+  /** @throws UsageError (INVALID_LAYOUT, INVALID_CONFIG, INVALID_OPTION) */
+  constructor(options: StackOptions = {}) {
+    const config = parseOptions(stackSchema, options, "the stack");
+    const letters = parseLayout(
+      config.layout,
+      layerKinds.map((k) => k.letter),
+    );
+    this.width = config.width;
+    this.normEps = config.normEps;
+    this.residual = config.residual;
+    this.shell = { width: config.width, layerCount: letters.length };
+    this.layers = letters.map((letter, i) => {
+      const kind = layerKinds.find((k) => k.letter === letter)!;
+      const options = (config as Record<string, unknown>)[kind.name];
+      return { kind, options, prefix: `backbone.layers.${i}` };
+    });
+    for (const kind of new Set(this.layers.map((l) => l.kind))) {
+      kind.check((config as Record<string, unknown>)[kind.name], this.shell);
+    }
+  }
+
+  get stateGrowth(): "bounded" | "linear" {
+    return this.layers.every((l) => l.kind.stateGrowth === "bounded") ? "bounded" : "linear";
+  }
+
+  blueprint(): Blueprint {
+    const norm = (name: string): ParameterSpec => ({ name, shape: [this.width], dtype: "f32", init: constant(1) });
+    const parameters: ParameterSpec[] = [];
+    const states: StateSpec[] = [];
+    for (const { kind, options, prefix } of this.layers) {
+      parameters.push(norm(`${prefix}.norm.weight`));
+      for (const p of kind.parameters(options, this.shell))
+        parameters.push({ ...p, name: `${prefix}.mixer.${p.name}` });
+      for (const s of kind.states(options, this.shell)) states.push({ ...s, name: `${prefix}.mixer.${s.name}` });
+    }
+    parameters.push(norm("backbone.norm_f.weight"));
+    return { parameters, states };
+  }
+
+  /** The dtype that the first layer wants its input in. */
+  streamDType(model: "f32" | "bf16"): "f32" | "bf16" {
+    return this.residual === "f32" ? "f32" : model;
+  }
+
+  /** [T, width] → normalised features [T, width] in float32. */
+  forward(
+    graph: Graph,
+    x: Value,
+    context: SequenceContext,
+    tensors: ReadonlyMap<string, Value>,
+    dtype: "f32" | "bf16",
+  ): Value {
+    const tensor = (name: string): Value => {
+      const value = tensors.get(name);
+      if (!value)
+        throw new UsageError(expected("a tensor of the blueprint", "the stack", name), { code: "INVALID_CONFIG" });
+      return value;
+    };
+    let stream = x;
+    let branch: Value | undefined;
+    for (const { kind, options, prefix } of this.layers) {
+      graph.within(prefix, () => {
+        const weight = tensor(`${prefix}.norm.weight`);
+        const normed: { y: Value; sum: Value | undefined } = branch
+          ? rmsNorm({ x: branch, weight, residual: stream }, { eps: this.normEps, outDtype: dtype })
+          : rmsNorm({ x: stream, weight }, { eps: this.normEps, outDtype: dtype });
+        stream = normed.sum ?? stream;
+        const scope = {
+          parameter: (name: string) => tensor(`${prefix}.mixer.${name}`),
+          state: (name: string) => tensor(`${prefix}.mixer.${name}`),
+          ...context,
+          dtype: dtype as DType,
+        };
+        branch = kind.forward(scope, normed.y, options, this.shell);
+      });
+    }
+    const weight = tensor("backbone.norm_f.weight");
+    return rmsNorm({ x: branch!, weight, residual: stream }, { eps: this.normEps, outDtype: "f32" }).y;
+  }
+}
