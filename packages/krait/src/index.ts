@@ -1,1 +1,26 @@
-export {};
+export {
+  AbortedError,
+  EnvironmentError,
+  InputError,
+  InternalError,
+  KraitError,
+  type LimitsInput,
+  type Progress,
+  UsageError,
+} from "@krait/core";
+export { type MediaInfo, probe } from "@krait/media";
+export type { EncoderConfig, EncoderConfigInput, Session, Snapshot } from "@krait/nn";
+export { type EncodeFileOptions, type EncodeFileResult, encodeFile } from "./encode-file.js";
+export {
+  type EncodeOptions,
+  Encoder,
+  type LoadEncoderOptions,
+  loadEncoder,
+  type ModelChoice,
+  type ModelIdentity,
+} from "./encoder.js";
+export type { FeaturePart, Features, Token } from "./features.js";
+export type { Taps } from "./pipeline.js";
+export type { Prediction } from "./predict.js";
+export { audio, image, type Source, text, textFile, video } from "./sources.js";
+export { version } from "./version.js";

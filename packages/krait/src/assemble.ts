@@ -1,0 +1,151 @@
+import { type EncoderChunk, type EncoderConfig, modalityRows, patchesPerTubelet } from "@krait/nn";
+import {
+  createTokenColumns,
+  modalityCodes,
+  type RunPart,
+  type SequencePart,
+  type TokenBlock,
+  type TokenColumns,
+  writeTokenColumns,
+} from "@krait/tokenizers";
+
+/** What the front ends put into blocks: tubelets of frames, rows of stacked mel, text ids. */
+export type Payload = { frames: Uint8Array } | { values: Float32Array } | Int32Array;
+
+/** A chunk of the flat sequence, ready for the encoder, with what is known of its tokens. */
+export interface AssembledChunk {
+  chunk: EncoderChunk;
+  columns: TokenColumns;
+  tokens: number;
+}
+
+/** Cuts the sequence into chunks of `chunkTokens` tokens; the last one may be shorter. Cuts may fall inside a tubelet. */
+export async function* assembleChunks(
+  parts: AsyncIterable<SequencePart<Payload>>,
+  config: EncoderConfig,
+  chunkTokens: number,
+): AsyncGenerator<AssembledChunk, void, undefined> {
+  let pending: SequencePart<Payload>[] = [];
+  let tokens = 0;
+  for await (let part of parts) {
+    if (part.modality === modalityCodes.separator) {
+      pending.push(part);
+      tokens++;
+    } else {
+      while (tokens + part.to - part.from > chunkTokens) {
+        const cut: number = part.from + chunkTokens - tokens;
+        if (cut > part.from) pending.push({ ...part, to: cut });
+        yield assemble(pending, config, chunkTokens);
+        pending = [];
+        tokens = 0;
+        part = { ...part, from: cut };
+      }
+      if (part.to > part.from) pending.push(part);
+      tokens += part.to - part.from;
+    }
+    if (tokens === chunkTokens) {
+      yield assemble(pending, config, tokens);
+      pending = [];
+      tokens = 0;
+    }
+  }
+  if (tokens > 0) yield assemble(pending, config, tokens);
+}
+
+function assemble(parts: readonly SequencePart<Payload>[], config: EncoderConfig, tokens: number): AssembledChunk {
+  const columns = createTokenColumns(tokens);
+  const rows = new Int32Array(tokens);
+  const modality = new Int32Array(tokens);
+  const { video, audio } = config.inputs;
+  const perTubelet = video ? patchesPerTubelet(video) : 0;
+  const melWidth = audio ? audio.stack * audio.melBins : 0;
+
+  const tubelets = new Map<TokenBlock<Payload>, number>();
+  const mel: Float32Array[] = [];
+  const ids: Int32Array[] = [];
+  let melRows = 0;
+  let textIds = 0;
+  for (const part of parts) {
+    if (part.modality === modalityCodes.video) {
+      if (!tubelets.has(part.block)) tubelets.set(part.block, tubelets.size);
+    } else if (part.modality === modalityCodes.audio) {
+      mel.push(
+        (part.block.payload as { values: Float32Array }).values.subarray(part.from * melWidth, part.to * melWidth),
+      );
+      melRows += part.to - part.from;
+    } else if (part.modality === modalityCodes.text) {
+      ids.push((part.block.payload as Int32Array).subarray(part.from, part.to));
+      textIds += part.to - part.from;
+    }
+  }
+
+  // Rows of the chunk: all patches, then mel rows, then text, then the separator (EncoderChunk.rows).
+  const melStart = tubelets.size * perTubelet;
+  const textStart = melStart + melRows;
+  const separatorRow = textStart + textIds;
+  const next = { audio: melStart, text: textStart };
+  let at = 0;
+  for (const part of parts) {
+    const count = writeTokenColumns(part, columns, at);
+    if (part.modality === modalityCodes.separator) {
+      rows[at] = separatorRow;
+      modality[at] = modalityRows.separator;
+    } else {
+      const first = firstRow(part, tubelets, perTubelet, next);
+      for (let i = 0; i < count; i++) rows[at + i] = first + i;
+      modality.fill(
+        part.modality === modalityCodes.video
+          ? modalityRows.video
+          : part.modality === modalityCodes.audio
+            ? modalityRows.audio
+            : modalityRows.text,
+        at,
+        at + count,
+      );
+    }
+    at += count;
+  }
+
+  const frames = concatenate(
+    [...tubelets.keys()].map((block) => (block.payload as { frames: Uint8Array }).frames),
+    Uint8Array,
+  );
+  return {
+    chunk: {
+      lengths: [tokens],
+      frames,
+      mel: concatenate(mel, Float32Array),
+      textIds: concatenate(ids, Int32Array),
+      rows,
+      modality,
+    },
+    columns,
+    tokens,
+  };
+}
+
+function firstRow(
+  part: RunPart<Payload>,
+  tubelets: ReadonlyMap<TokenBlock<Payload>, number>,
+  perTubelet: number,
+  next: { audio: number; text: number },
+): number {
+  if (part.modality === modalityCodes.video) return tubelets.get(part.block)! * perTubelet + part.from;
+  const lane = part.modality === modalityCodes.audio ? "audio" : "text";
+  const first = next[lane];
+  next[lane] += part.to - part.from;
+  return first;
+}
+
+function concatenate<A extends Uint8Array | Float32Array | Int32Array>(
+  parts: readonly A[],
+  type: new (length: number) => A,
+): A {
+  const out = new type(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const p of parts) {
+    out.set(p as never, at);
+    at += p.length;
+  }
+  return out;
+}

@@ -1,0 +1,103 @@
+import { writeAtomically } from "@krait/formats";
+import { type MediaInfo, probe } from "@krait/media";
+import type { EncodeOptions, Encoder } from "./encoder.js";
+import { FeatureFileWriter } from "./feature-file.js";
+import { ReportCollector } from "./report/index.js";
+import type { Source } from "./sources.js";
+import { version } from "./version.js";
+
+export interface EncodeFileOptions extends Pick<EncodeOptions, "signal" | "onProgress"> {
+  /** The safetensors file to write. */
+  out: string;
+  /** The HTML page to write beside it. */
+  page?: string | undefined;
+  title?: string | undefined;
+  /** What the user asked for; stored in the file's metadata. */
+  options?: Record<string, unknown>;
+}
+
+export interface EncodeFileResult {
+  out: string;
+  page: string | undefined;
+  tokens: number;
+  dim: number;
+  byModality: { text: number; audio: number; video: number; separator: number };
+  mediaSeconds: number;
+  elapsedSeconds: number;
+}
+
+const names = { 0: "text", 1: "audio", 2: "video", 255: "separator" } as const;
+
+/** Encodes sources into a feature file and, if asked, a page to look at. Memory does not grow with the input's length. */
+export async function encodeFile(
+  encoder: Encoder,
+  sources: readonly Source[],
+  job: EncodeFileOptions,
+): Promise<EncodeFileResult> {
+  const begun = performance.now();
+  const { signal, onProgress } = job;
+  const page =
+    job.page === undefined
+      ? undefined
+      : new ReportCollector({ dim: encoder.dim, title: job.title ?? "Krait features" });
+  const writer = await FeatureFileWriter.create(job.out, encoder.dim, encoder.model, job.options ?? {});
+  const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
+  let mediaSeconds = 0;
+  try {
+    const taps = page && {
+      video: (frame: Parameters<ReportCollector["addVideoFrame"]>[0]) => page.addVideoFrame(frame),
+      audio: (part: Parameters<ReportCollector["addAudio"]>[0]) => page.addAudio(part),
+      text: (words: string, name: string) => page.addText(words, name),
+    };
+    for await (const part of encoder.stream(sources, { signal, onProgress, taps })) {
+      await writer.append(part);
+      page?.addFeatures(part);
+      for (let i = 0; i < part.count; i++) {
+        byModality[names[part.modality[i] as keyof typeof names]]++;
+        if (part.end[i]! > mediaSeconds) mediaSeconds = part.end[i]!;
+      }
+    }
+    const elapsedSeconds = (performance.now() - begun) / 1000;
+    if (page && job.page !== undefined) {
+      const html = await page.html({
+        sources: await describeSources(sources, signal),
+        model: encoder.model,
+        device: describeDevice(encoder),
+        version,
+        elapsedSeconds,
+        ...(job.options && { options: job.options }),
+      });
+      await writeAtomically(job.page, async (handle) => {
+        await handle.writeFile(html);
+      });
+    }
+    const tokens = writer.rows;
+    await writer.finish(signal);
+    return { out: job.out, page: job.page, tokens, dim: encoder.dim, byModality, mediaSeconds, elapsedSeconds };
+  } finally {
+    await writer.abort();
+  }
+}
+
+function describeDevice(encoder: Encoder): string {
+  const { name, threads } = encoder.device.describe() as { name?: string; threads?: number };
+  return encoder.device.kind === "cuda" ? `CUDA, ${name}` : `CPU, ${threads} threads`;
+}
+
+async function describeSources(sources: readonly Source[], signal: AbortSignal | undefined) {
+  const infos = new Map<string, MediaInfo>();
+  for (const source of sources) {
+    if (source.kind !== "text" && !infos.has(source.path)) infos.set(source.path, await probe(source.path, { signal }));
+  }
+  return sources.map((source) => {
+    if (source.kind === "text") return { name: source.name, kind: "text" as const };
+    const info = infos.get(source.path)!;
+    const stream = info.streams.find((s) => s.kind === source.kind || (source.kind === "video" && s.kind === "image"));
+    return {
+      name: source.path,
+      kind: source.kind,
+      ...(info.durationSeconds !== undefined && { durationSeconds: info.durationSeconds }),
+      ...(stream && { details: `${stream.codec}${stream.width ? `, ${stream.width}×${stream.height}` : ""}` }),
+    };
+  });
+}

@@ -1,0 +1,301 @@
+import { join } from "node:path";
+import {
+  type Closable,
+  expected,
+  InputError,
+  type Limits,
+  type LimitsInput,
+  limitsSchema,
+  type ProgressListener,
+  parseOptions,
+  throwIfAborted,
+  UsageError,
+} from "@krait/core";
+import {
+  type EncoderConfig,
+  EncoderModel,
+  openCheckpoint,
+  parseEncoderConfig,
+  type Session,
+  seededWeights,
+} from "@krait/nn";
+import { type Device, openDevice } from "@krait/runtime";
+import { createTextTokenizer, type TextTokenizer } from "@krait/tokenizers";
+import { z } from "zod";
+import { type AssembledChunk, assembleChunks } from "./assemble.js";
+import { type FeaturePart, type Features, featurePart, joinParts } from "./features.js";
+import { openSequence, type Taps } from "./pipeline.js";
+import { type Prediction, predictTokens } from "./predict.js";
+import { builtInConfig, seededDigest } from "./random-encoder.js";
+import type { Source } from "./sources.js";
+
+const loadSchema = z.strictObject({
+  device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
+  /** Which CUDA device. */
+  index: z.number().int().min(0).default(0),
+  /** CPU threads, shared by kernels and decoder. */
+  threads: z.number().int().positive().max(1024).optional(),
+  dtype: z.enum(["f32", "bf16"]).default("f32"),
+  /** Tokens per native run: more is faster and takes more memory. */
+  chunkTokens: z
+    .number()
+    .int()
+    .min(1)
+    .max(1 << 20)
+    .default(2048),
+  /** Sequences that may be open at a time. */
+  slots: z.number().int().positive().max(65536).default(4),
+  limits: limitsSchema.optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+});
+
+export type LoadEncoderOptions = Omit<z.input<typeof loadSchema>, "limits" | "signal"> & {
+  limits?: LimitsInput | undefined;
+  signal?: AbortSignal | undefined;
+};
+
+/** A model: the folder of a saved one, or random weights after a seed (with the built-in config, or one of your own). */
+export type ModelChoice = string | { seed: number; config?: unknown };
+
+/** What is known of the weights in use. */
+export interface ModelIdentity {
+  name: string;
+  /** True when the weights are random: features then carry no learned meaning. */
+  random: boolean;
+  seed?: number;
+  sha256: string;
+  layout: string;
+}
+
+export interface EncodeOptions {
+  signal?: AbortSignal | undefined;
+  onProgress?: ProgressListener | undefined;
+  /** Bytes that encode() may return. */
+  maxResultBytes?: number | undefined;
+  /** Looks on at frames, samples and text. */
+  taps?: Taps | undefined;
+  /** The sequence to go on with; a new one when absent. */
+  session?: Session | undefined;
+}
+
+/**
+ * Loads an encoder on a device.
+ *
+ *     const encoder = await loadEncoder({ seed: 0 });
+ *     const features = await encoder.encode([video("talk.mp4"), audio("talk.mp4"), text("What is promised?")]);
+ *
+ * @throws InputError for a folder that holds no valid model, EnvironmentError for a device that cannot serve
+ */
+export async function loadEncoder(model: ModelChoice, options: LoadEncoderOptions = {}): Promise<Encoder> {
+  const {
+    device: kind,
+    index,
+    threads,
+    dtype,
+    chunkTokens,
+    slots,
+    limits,
+    signal,
+  } = parseOptions(loadSchema, options, "loadEncoder()");
+  const bounds = limits ?? limitsSchema.parse({});
+  throwIfAborted(signal, "loading the encoder");
+  const checkpoint = typeof model === "string" ? await openCheckpoint(model, bounds) : seeded(model);
+  const identity: ModelIdentity =
+    typeof model === "string"
+      ? { name: model, random: false, sha256: checkpoint.sha256, layout: describeLayout(checkpoint.config) }
+      : {
+          name: "built-in random encoder",
+          random: true,
+          seed: model.seed,
+          sha256: checkpoint.sha256,
+          layout: describeLayout(checkpoint.config),
+        };
+  let device: Device | undefined;
+  try {
+    const { config } = checkpoint;
+    const tokenizer = config.inputs.text ? await openTokenizer(config, model, bounds) : undefined;
+    device = await openDevice({ device: kind, index, ...(threads !== undefined && { threads }) });
+    const native = await EncoderModel.create(device, config, checkpoint.weights, {
+      dtype,
+      maxTokens: chunkTokens,
+      slots,
+      signal,
+    });
+    return new Encoder(device, native, tokenizer, identity, bounds, threads);
+  } catch (error) {
+    await device?.close();
+    throw error;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function describeLayout({ stack }: EncoderConfig): string {
+  return `${typeof stack.layout === "string" ? stack.layout : stack.layout.join(" ")}, width ${stack.width}`;
+}
+
+function seeded(model: Exclude<ModelChoice, string>) {
+  if (!Number.isSafeInteger(model?.seed) || model.seed < 0) {
+    throw new UsageError(expected("a folder or { seed }", "loadEncoder()", model), {
+      code: "INVALID_OPTION",
+      hint: "Give the folder of a model, or { seed: 0 } for random weights.",
+    });
+  }
+  const config = model.config === undefined ? builtInConfig : parseEncoderConfig(model.config);
+  return {
+    config,
+    weights: seededWeights(model.seed),
+    sha256: seededDigest(config, model.seed),
+    close: async () => {},
+  };
+}
+
+/** An encoder on a device. Sequences run one chunk at a time; memory does not grow with their length. */
+export class Encoder implements Closable {
+  private closed = false;
+
+  /** @internal */
+  constructor(
+    readonly device: Device,
+    private readonly native: EncoderModel,
+    private readonly tokenizer: TextTokenizer | undefined,
+    readonly model: ModelIdentity,
+    private readonly limits: Limits,
+    private readonly threads: number | undefined,
+  ) {}
+
+  get config(): EncoderConfig {
+    return this.native.config;
+  }
+
+  /** Numbers per token. */
+  get dim(): number {
+    return this.native.dim;
+  }
+
+  /** Counts tokens before anything is decoded. */
+  predict(sources: readonly Source[], { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Prediction> {
+    return predictTokens(sources, { config: this.config, tokenizer: this.tokenizer, limits: this.limits, signal });
+  }
+
+  /** A sequence of its own: it can be snapshot, restored and forked, and goes on from call to call of `stream()`. */
+  open(): Promise<Session> {
+    return this.native.open();
+  }
+
+  /**
+   * All features at once. For inputs of any length use `stream()`.
+   *
+   * @throws InputError (RESULT_TOO_LARGE) when they would take more than `maxResultBytes`
+   */
+  async encode(sources: readonly Source[], options: EncodeOptions = {}): Promise<Features> {
+    const limit = options.maxResultBytes ?? this.limits.maxResultBytes;
+    const parts: FeaturePart[] = [];
+    let bytes = 0;
+    for await (const part of this.stream(sources, options)) {
+      bytes += part.features.byteLength;
+      if (bytes > limit) {
+        throw new InputError(expected(`at most ${limit} bytes`, "the result of encode()", `${bytes} bytes and more`), {
+          code: "RESULT_TOO_LARGE",
+          hint: "Use stream(), which returns features in parts, or raise maxResultBytes.",
+        });
+      }
+      parts.push(part);
+    }
+    return joinParts(parts, this.dim);
+  }
+
+  /**
+   * Features in parts of at most `chunkTokens` tokens, in the order of the sequence. While one part is computed the next is
+   * decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
+   */
+  async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
+    const { signal, onProgress, taps } = options;
+    throwIfAborted(signal, "encoding");
+    if (this.closed)
+      throw new UsageError("Expected an open encoder for stream() but received one that is closed", { code: "CLOSED" });
+    const report = onProgress ? await this.reporter(sources, onProgress, signal) : undefined;
+    const session = options.session ?? (await this.native.open());
+    const sequence = openSequence(sources, {
+      config: this.config,
+      device: this.device,
+      tokenizer: this.tokenizer,
+      limits: this.limits,
+      threads: this.threads,
+      taps,
+      signal,
+    });
+    const chunks = assembleChunks(sequence, this.config, this.native.maxTokens);
+    let ahead: Promise<IteratorResult<AssembledChunk, void>> | undefined;
+    try {
+      ahead = chunks.next();
+      for (;;) {
+        const { value: current, done } = await ahead;
+        ahead = undefined;
+        if (done || !current) return;
+        const running = this.native.run(current.chunk, [session], signal);
+        ahead = chunks.next();
+        // Its error is thrown when it is awaited, not while the run before it is still going.
+        ahead.catch(() => {});
+        const part = featurePart(await running, this.dim, current.columns);
+        report?.(part);
+        yield part;
+      }
+    } finally {
+      await ahead?.catch(() => {});
+      await chunks.return();
+      await sequence.return();
+      if (!options.session) session.close();
+    }
+  }
+
+  /** Cancels what runs and frees the device. */
+  async close(): Promise<void> {
+    this.closed = true;
+    this.native.close();
+    await this.device.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  private async reporter(sources: readonly Source[], listener: ProgressListener, signal: AbortSignal | undefined) {
+    const begun = performance.now();
+    const prediction = await this.predict(sources, { signal });
+    let tokens = 0;
+    let mediaSeconds = 0;
+    const emit = () =>
+      listener({
+        stage: "encode",
+        mediaSeconds,
+        tokens,
+        totalTokens: prediction.tokens,
+        elapsedSeconds: (performance.now() - begun) / 1000,
+        ...(prediction.seconds !== undefined && { totalMediaSeconds: prediction.seconds }),
+      });
+    emit();
+    return (part: FeaturePart) => {
+      tokens += part.count;
+      for (let i = 0; i < part.count; i++) if (part.end[i]! > mediaSeconds) mediaSeconds = part.end[i]!;
+      emit();
+    };
+  }
+}
+
+async function openTokenizer(config: EncoderConfig, model: ModelChoice, limits: Limits): Promise<TextTokenizer> {
+  const { tokenizer: name, vocabularySize } = config.inputs.text!;
+  if (name === "bytes") return createTextTokenizer({ kind: "bytes", limits });
+  if (typeof model !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
+    throw new InputError(expected('"bytes" or the name of a file beside config.json', "inputs.text.tokenizer", name), {
+      code: "INVALID_CONFIG",
+      hint: "Paths and links out of the model's folder are not followed.",
+    });
+  }
+  const tokenizer = await createTextTokenizer({ file: join(model, name), limits });
+  if (tokenizer.vocabularySize <= vocabularySize) return tokenizer;
+  throw new InputError(expected(`at least ${tokenizer.vocabularySize}`, "inputs.text.vocabularySize", vocabularySize), {
+    code: "INVALID_CONFIG",
+    hint: "The tokenizer makes ids that the embedding does not have.",
+  });
+}

@@ -1,0 +1,55 @@
+import { modalityName, type TokenColumns } from "@krait/tokenizers";
+
+/** One token of the sequence. Times are seconds on the source's timeline. */
+export interface Token {
+  modality: "text" | "audio" | "video" | "separator";
+  start: number;
+  end: number;
+  /** Place of a patch in its frame; 0 for other modalities. */
+  row: number;
+  column: number;
+}
+
+/** Features of consecutive tokens, as they come out of `stream()`. All arrays are `count` entries long; features are [count, dim]. */
+export interface FeaturePart {
+  count: number;
+  dim: number;
+  features: Float32Array;
+  start: Float64Array;
+  end: Float64Array;
+  /** 0 text, 1 audio, 2 video or image, 255 separator. */
+  modality: Uint8Array;
+  row: Uint16Array;
+  column: Uint16Array;
+}
+
+/** All features of a sequence at once. */
+export interface Features {
+  dim: number;
+  /** [tokens, dim] */
+  data: Float32Array;
+  tokens: Token[];
+}
+
+export function featurePart(features: Float32Array, dim: number, columns: TokenColumns): FeaturePart {
+  return { count: columns.modality.length, dim, features, ...columns };
+}
+
+export function joinParts(parts: readonly FeaturePart[], dim: number): Features {
+  const count = parts.reduce((sum, p) => sum + p.count, 0);
+  const data = new Float32Array(count * dim);
+  const tokens: Token[] = [];
+  for (const part of parts) {
+    data.set(part.features, tokens.length * dim);
+    for (let i = 0; i < part.count; i++) {
+      tokens.push({
+        modality: modalityName(part.modality[i]!)!,
+        start: part.start[i]!,
+        end: part.end[i]!,
+        row: part.row[i]!,
+        column: part.column[i]!,
+      });
+    }
+  }
+  return { dim, data, tokens };
+}

@@ -1,0 +1,96 @@
+import type { Limits } from "@krait/core";
+import { type MediaInfo, probe } from "@krait/media";
+import { type EncoderConfig, patchesPerTubelet } from "@krait/nn";
+import {
+  predictAudioTokens,
+  predictSeparators,
+  readTextSource,
+  type StartSpan,
+  type TextTokenizer,
+} from "@krait/tokenizers";
+import { videoOptions } from "./pipeline.js";
+import type { Source, VideoSource } from "./sources.js";
+
+/** How long the flat sequence will be. */
+export interface Prediction {
+  tokens: number;
+  /** Whether every count follows from what is known; false marks an estimate (variable frame rate, unknown duration). */
+  exact: boolean;
+  /** Seconds of media, the longest source. */
+  seconds: number | undefined;
+  byModality: { text: number; audio: number; video: number; separator: number };
+}
+
+export interface PredictOptions {
+  config: EncoderConfig;
+  tokenizer: TextTokenizer | undefined;
+  limits: Limits;
+  signal?: AbortSignal | undefined;
+}
+
+/** Counts tokens before anything is decoded, from what the containers say. */
+export async function predictTokens(
+  sources: readonly Source[],
+  { config, tokenizer, limits, signal }: PredictOptions,
+): Promise<Prediction> {
+  const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
+  const spans: StartSpan[] = [];
+  let exact = true;
+  let seconds: number | undefined;
+  let untimed = 0;
+  const probes = new Map<string, Promise<MediaInfo>>();
+  for (const source of sources) {
+    if (source.kind === "text") {
+      const words = await readTextSource(source.input, signal ? { limits, signal } : { limits });
+      let count = 0;
+      if (tokenizer)
+        for await (const ids of tokenizer.encodeStream(words, signal ? { signal } : {})) count += ids.length;
+      byModality.text += count;
+      if (count > 0) untimed++;
+      continue;
+    }
+    if (!probes.has(source.path)) probes.set(source.path, probe(source.path, { limits, signal }));
+    const info = await probes.get(source.path)!;
+    const wanted = source.options.stream;
+    const stream = info.streams.find((s) =>
+      wanted !== undefined
+        ? s.index === wanted
+        : s.kind === source.kind || (source.kind === "video" && s.kind === "image"),
+    );
+    const first = Math.max(source.options.start ?? 0, stream?.startSeconds ?? 0, 0);
+    const duration = stream?.durationSeconds ?? info.durationSeconds;
+    const isStill = stream?.kind === "image";
+    if (duration === undefined && !isStill) {
+      exact = false;
+      continue;
+    }
+    const end = isStill
+      ? 0
+      : Math.min(source.options.end ?? Number.POSITIVE_INFINITY, (stream?.startSeconds ?? 0) + duration!);
+    const length = Math.max(0, end - first);
+    seconds = Math.max(seconds ?? 0, end);
+    if (source.kind === "audio" && config.inputs.audio) {
+      const count = predictAudioTokens(length, config.inputs.audio);
+      byModality.audio += count;
+      spans.push({ first, period: config.inputs.audio.stack * 0.01, count });
+    } else if (source.kind === "video" && config.inputs.video) {
+      const { tubelets, period, known } = predictTubelets(source, length, isStill, config.inputs.video.tubelet);
+      exact &&= known;
+      byModality.video += tubelets * patchesPerTubelet(config.inputs.video);
+      spans.push({ first, period, count: tubelets });
+    }
+  }
+  if (config.sequence.separators)
+    byModality.separator = predictSeparators(spans, config.sequence.windowSeconds, untimed);
+  const tokens = Object.values(byModality).reduce((a, b) => a + b, 0);
+  return { tokens, exact, seconds, byModality };
+}
+
+function predictTubelets(source: VideoSource, length: number, isStill: boolean, tubelet: number) {
+  if (isStill) return { tubelets: 1, period: 0, known: true };
+  const { sampling } = videoOptions(source);
+  const frames = "count" in sampling ? sampling.count : Math.ceil(length * sampling.fps - 1e-9);
+  const tubelets = Math.ceil(frames / tubelet);
+  // Which frames exist at the grid's instants is only known after decoding.
+  return { tubelets, period: tubelets > 0 ? length / tubelets : 0, known: false };
+}
