@@ -187,6 +187,15 @@ describe("long texts", () => {
     expect(() => long.encode(text)).toThrow(expect.objectContaining({ code: "TEXT_UNBREAKABLE" }));
   });
 
+  it("whose pre-tokenizer leaves them one word are not cut inside it, though the ids around a space would agree", async () => {
+    const pre_tokenizer = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+    const tokenizer = await create(bpe(["Ġ", "a", "b"], { pre_tokenizer }));
+    expect(tokenizer.encode("a b ".repeat(10_000))).toHaveLength(40_000);
+    expect(() => tokenizer.encode("a b ".repeat(20_000))).toThrow(
+      expect.objectContaining({ code: "TEXT_UNBREAKABLE" }),
+    );
+  });
+
   it.each(families)("without a place to cut are refused by %s, not waited for", async (family) => {
     const tokenizer = await createTextTokenizer({ file: fixture(`${family}.tokenizer.json`) });
     const text = "x".repeat(100_000_000);
