@@ -4,7 +4,7 @@ import type { DecodePlan } from "./decode-options.js";
 import { type FfmpegExit, isSpawnFailure, spawnFailure, startFfmpeg } from "./ffmpeg-process.js";
 import { ffprobe } from "./ffprobe.js";
 import { audioFilter, videoFilter } from "./filters.js";
-import { checkChannels, checkDuration, checkPixels, noStream, truncated } from "./media-errors.js";
+import { checkChannels, checkDuration, checkPixels, limitRefusal, noStream, truncated } from "./media-errors.js";
 import type { MediaInfo, StreamInfo } from "./media-info.js";
 import type { MediaPart } from "./media-part.js";
 import type { StreamContext } from "./media-stream.js";
@@ -214,6 +214,8 @@ function checkEnd(
     });
   }
   if (broken !== undefined) throw broken;
+  const refused = limitRefusal(source.path, exit.messages.join("; "), plan.limits);
+  if (refused !== undefined) throw refused;
   if (nothing && !plan.ranged) {
     throw new InputError(
       `Expected at least one frame or sample for ${source.path} but received none${tail ? `: ${tail}` : ""}`,

@@ -75,7 +75,7 @@ export function startFfmpeg({ program, inputOptions, input, outputOptions, stall
     };
     command.on("start", () => {
       child = (command as unknown as CommandInternals).ffmpegProc;
-      if (killed) child?.kill("SIGKILL");
+      if (killed && child !== undefined) end(child);
     });
     command.on("stderr", (line: string) => {
       lastSign = Date.now();
@@ -91,7 +91,7 @@ export function startFfmpeg({ program, inputOptions, input, outputOptions, stall
   async function kill(): Promise<void> {
     killed = true;
     wake();
-    if (!settled) child?.kill("SIGKILL");
+    if (!settled && child !== undefined) end(child);
     await exit;
     output.destroy();
   }
@@ -145,6 +145,15 @@ export function startFfmpeg({ program, inputOptions, input, outputOptions, stall
   };
 }
 
+/** Where the program is a script, its own children outlive it and hold the pipes open: they are not waited for. */
+function end(child: ChildProcess): void {
+  child.once("exit", () => {
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  });
+  child.kill("SIGKILL");
+}
+
 /** fluent-ffmpeg parses `ffmpeg -formats` and `-encoders`, whose print changed since; and it fails to report a failed spawn. */
 function harden(command: CommandInternals, program: string): void {
   command._getFfmpegPath = (done) => done(null, program);
@@ -161,15 +170,20 @@ function harden(command: CommandInternals, program: string): void {
   };
 }
 
-/** A process that could not even start is the machine's fault, not the file's. */
+/**
+ * A process that could not even start is the machine's fault, not the file's. Exit codes 126 and 127 are the loader's and
+ * the shell's, for a missing shared library or a program built for another machine.
+ */
 export function isSpawnFailure(error: Error): boolean {
-  return typeof (error as NodeJS.ErrnoException).syscall === "string";
+  return (
+    typeof (error as NodeJS.ErrnoException).syscall === "string" || /exited with code 12[67]\b/.test(error.message)
+  );
 }
 
 export function spawnFailure(program: string, cause: Error): EnvironmentError {
   return new EnvironmentError(`Expected ${program} to start but received ${cause.message}`, {
     code: "FFMPEG_NOT_RUNNABLE",
-    hint: "Run it by hand with -version: it may be built for another machine, or the machine is out of processes.",
+    hint: "Run it by hand with -version: a library may be missing, or it is built for another machine.",
     cause,
   });
 }

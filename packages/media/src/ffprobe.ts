@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { AbortedError, InputError, type Limits } from "@krait/core";
 import { z } from "zod";
 import { spawnFailure } from "./ffmpeg-process.js";
+import { limitRefusal } from "./media-errors.js";
 import type { MediaInfo, StreamInfo } from "./media-info.js";
 import { playlist, type Source } from "./open-source.js";
 import { findProgram } from "./programs.js";
@@ -89,6 +90,8 @@ function runFfprobe(
     const fail = (error: Error) => {
       failure ??= error;
       child.kill("SIGKILL");
+      child.stdout.destroy();
+      child.stderr.destroy();
     };
     const onAbort = () => fail(new AbortedError("probing", signal?.reason));
     const timer = setTimeout(() => {
@@ -112,7 +115,9 @@ function runFfprobe(
       done();
     });
     child.on("close", (code) => {
-      if (code !== 0 && failure === undefined) failure = refusal(source, limits, messages);
+      if (code === 126 || code === 127)
+        failure ??= spawnFailure(program, new Error(messages.trim() || `exit code ${code}`));
+      else if (code !== 0) failure ??= refusal(source, limits, messages);
       done();
     });
     const done = () => {
@@ -129,7 +134,8 @@ function runFfprobe(
 /** Turns ffprobe's last words into the error they mean. */
 function refusal(source: Source, limits: Limits, messages: string): InputError {
   const tail = messages.trim().split("\n").slice(-4).join("; ");
-  if (/moov atom not found|EBML header parsing failed|ended prematurely/i.test(tail)) {
+  // Random bytes named .mp4 lack the index too; only a file that begins as one was cut.
+  if (source.format !== "" && /moov atom not found|EBML header|ended prematurely|end of file/i.test(tail)) {
     return new InputError(`Expected a whole media file for ${source.path} but received a truncated one: ${tail}`, {
       code: "MEDIA_TRUNCATED",
       hint: "The index is missing, so nothing can be decoded: copy or record the file again.",
@@ -142,13 +148,7 @@ function refusal(source: Source, limits: Limits, messages: string): InputError {
       hint: "Convert it first, for example with `ffmpeg -i INPUT output.mkv`.",
     });
   }
-  if (/max_streams|number of streams/i.test(tail)) {
-    return new InputError(`Expected at most ${limits.maxStreams} streams for ${source.path} but received more`, {
-      code: "MEDIA_TOO_MANY_STREAMS",
-      hint: "Raise limits.maxStreams if the file is trusted.",
-    });
-  }
-  return invalid(source, tail || "data that ffprobe refuses");
+  return limitRefusal(source.path, messages, limits) ?? invalid(source, tail || "data that ffprobe refuses");
 }
 
 function invalid(source: Source, received: string, cause?: unknown): InputError {

@@ -37,3 +37,20 @@ export function truncated(path: string, received: string): InputError {
     hint: "All that could be decoded was delivered first; copy or record the file again for the rest.",
   });
 }
+
+/** The limits that ffmpeg itself enforces, by what it says when it does. */
+export function limitRefusal(path: string, messages: string, limits: Limits): InputError | undefined {
+  if (/max pixel count/i.test(messages)) {
+    return new InputError(`Expected at most ${limits.maxPixels} pixels for ${path} but received larger frames`, {
+      code: "MEDIA_TOO_LARGE",
+      hint: "Raise limits.maxPixels if the file is trusted.",
+    });
+  }
+  if (/max_streams/i.test(messages)) {
+    return new InputError(`Expected at most ${limits.maxStreams} streams for ${path} but received more`, {
+      code: "MEDIA_TOO_MANY_STREAMS",
+      hint: "Raise limits.maxStreams if the file is trusted.",
+    });
+  }
+  return undefined;
+}

@@ -3,7 +3,7 @@ export type SourceKind = "wav" | "image" | "playlist" | "media";
 
 export interface Sniffed {
   kind: SourceKind;
-  /** `png`, `wav`, `m3u8` …; empty for `media`, which ffprobe names. */
+  /** `png`, `wav`, `m3u8` …; for `media` only `mp4` and `matroska` are told apart, the rest is ffprobe's to name. */
   format: string;
 }
 
@@ -27,6 +27,8 @@ export function sniff(head: Uint8Array): Sniffed {
   if (ascii.startsWith("RIFF") && ascii.startsWith("WAVE", 8)) return { kind: "wav", format: "wav" };
   const text = ascii.replace(/^\xef\xbb\xbf/, "").trimStart();
   for (const [pattern, format] of textPlaylists) if (pattern.test(text)) return { kind: "playlist", format };
+  if (/^(ftyp|styp|moov|mdat|free|skip|wide)$/.test(ascii.slice(4, 8))) return { kind: "media", format: "mp4" };
+  if (ascii.startsWith("\x1a\x45\xdf\xa3")) return { kind: "media", format: "matroska" };
   return { kind: "media", format: "" };
 }
 

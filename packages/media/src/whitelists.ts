@@ -13,7 +13,10 @@ const demuxers = [
   "mpegvideo,h264,hevc,m4v,mjpeg,av1,obu,vc1",
 ].join(",");
 
-/** Options that stand before `-i`. The pixel bound is the decoder's own, so that a size that grows mid-stream is refused too. */
+/**
+ * Options that stand before `-i`. The pixel bound is the decoder's own, for a size that grows mid-stream; it counts the
+ * decoder's padding too and is therefore looser than the one that is checked on the declared size.
+ */
 export function inputGuards(limits: { maxPixels: number; maxStreams: number }): string[] {
   return [
     "-protocol_whitelist",
@@ -23,7 +26,7 @@ export function inputGuards(limits: { maxPixels: number; maxStreams: number }): 
     "-max_streams",
     String(limits.maxStreams),
     "-max_pixels",
-    String(limits.maxPixels),
+    String(2 * limits.maxPixels + 2 ** 16),
   ];
 }
 

@@ -10,10 +10,13 @@ export function nutError(detail: string): EnvironmentError {
 
 /** The pipe ended in mid-packet: ffmpeg died, and its own words say more than these. */
 export function nutCut(where: string): EnvironmentError {
-  return new EnvironmentError(`Expected a whole NUT stream for the output of ffmpeg but received the end inside ${where}`, {
-    code: "DECODER_OUTPUT_CUT",
-    hint: "The decoder was killed from outside, perhaps for want of memory: ask for smaller frames.",
-  });
+  return new EnvironmentError(
+    `Expected a whole NUT stream for the output of ffmpeg but received the end inside ${where}`,
+    {
+      code: "DECODER_OUTPUT_CUT",
+      hint: "The decoder was killed from outside, perhaps for want of memory: ask for smaller frames.",
+    },
+  );
 }
 
 /** Reads NUT's variable-length numbers from bytes already in memory. Every read is checked against the end. */
@@ -50,7 +53,7 @@ export class Cursor {
   /** `s`: a signed number, folded into `v` as 0, 1, −1, 2, −2 … */
   s(): number {
     const folded = this.v() + 1;
-    return folded % 2 === 1 ? -(folded - 1) / 2 : folded / 2;
+    return folded % 2 === 1 ? (1 - folded) / 2 : folded / 2;
   }
 
   /** `vb`: a length and that many bytes. */
