@@ -398,7 +398,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     const Napi::Env env = info.Env();
     if (!device_) return reject(env, invalid("Expected an open device but received one that is closed"));
     if (!info[0].IsArrayBuffer()) return reject(env, invalid("Expected an ArrayBuffer for the program"));
-    const Napi::ArrayBuffer bytes = info[0].As<Napi::ArrayBuffer>();
+    Napi::ArrayBuffer bytes = info[0].As<Napi::ArrayBuffer>();
     auto loaded = std::make_shared<LoadedProgram>();
     loaded->device = device_;
     const Status status = decode_program(bytes.Data(), static_cast<int64_t>(bytes.ByteLength()), &loaded->program);
