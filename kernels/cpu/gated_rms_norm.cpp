@@ -12,6 +12,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
+namespace {
 
 // One group of one row. y first holds x · silu(gate): what is normalised and what the norm's scale multiplies differ only in the gate.
 void GatedGroup(const float* HWY_RESTRICT x, const float* HWY_RESTRICT gate, const float* HWY_RESTRICT weight, float* HWY_RESTRICT y,
@@ -46,6 +47,7 @@ void GatedGroup(const float* HWY_RESTRICT x, const float* HWY_RESTRICT gate, con
   StorePart(hn::Mul(hn::Mul(LoadPart(d, y + i, n), scale), LoadPart(d, weight + i, n)), d, y + i, n);
 }
 
+}  // namespace
 }  // namespace krait::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 #if __has_include(<dnnl.h>)
 #include <dnnl.h>

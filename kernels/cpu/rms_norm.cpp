@@ -11,6 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
+namespace {
 
 // The sum of squares of h = x or x + residual, which is kept in `sum`. The order of summation depends on the width alone.
 template <bool kResidual>
@@ -62,6 +63,7 @@ void RmsNormRow(const float* HWY_RESTRICT x, const float* HWY_RESTRICT residual,
   StorePart(hn::Mul(hn::Mul(LoadPart(d, h + i, n), scale), LoadPart(d, weight + i, n)), d, y + i, n);
 }
 
+}  // namespace
 }  // namespace krait::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

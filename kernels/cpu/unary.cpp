@@ -10,6 +10,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
+namespace {
 
 struct Affine {
   float low;
@@ -63,6 +64,7 @@ void UnaryPiece(UnaryArgs::Kind kind, const float* x, float* y, int64_t count, f
   }
 }
 
+}  // namespace
 }  // namespace krait::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
