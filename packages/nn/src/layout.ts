@@ -10,7 +10,7 @@ const MAX_LAYERS = 1000;
  */
 export function parseLayout(layout: string | readonly string[], letters: readonly string[]): string[] {
   if (typeof layout !== "string") return check([...layout], letters);
-  const tokens = layout.match(/[()]|x\d+|[A-Za-z]+\d*?(?=x\d|[\s()]|$)|\S/g) ?? [];
+  const tokens = layout.match(/[()]|x\d+|[A-Z][A-Z0-9]*|\S/g) ?? [];
   let at = 0;
   const fail = (): never => {
     throw new UsageError(

@@ -113,6 +113,8 @@ export class Program implements Closable {
     signal?.addEventListener("abort", run.cancel, { once: true });
     try {
       await run.done;
+      // It may have finished before the flag was read: whoever aborted still gets the one outcome.
+      throwIfAborted(signal, what);
     } catch (error) {
       if (signal?.aborted) throw new AbortedError(what, signal.reason);
       throw fromNative(error, what);
