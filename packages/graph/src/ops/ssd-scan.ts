@@ -45,9 +45,10 @@ export const ssdScan = defineOp("ssd_scan", {
     bytes: product(4, T!, sum(product(2, H!, P!), H!, product(2, G!, N!))),
   }),
   scratch: ({ T, S, H, P, N, G }, { chunkSize: q }) => {
-    // Per chunk: the state it adds [H, P, N], its decays [H, q] and C·Bᵀ [G, q, q]. At most T/q + S chunks.
+    // Per chunk: the state it adds [H, P, N], Δ [H, q] and its running sums as two floats [H, q, 2], C·Bᵀ [G, q, q], the whole
+    // chunk's decay [H], and which chunk it is [3]; each part rounded up to 256 bytes. At most T/q + S chunks.
     const chunks = Math.ceil(T!.capacity / q) + S!.capacity;
-    return product(4, chunks, sum(product(H!, P!, N!), product(2 * q, H!), product(q * q, G!), H!)).plus(256);
+    return product(4, chunks, sum(product(H!, P!, N!), product(3 * q, H!), product(q * q, G!), H!, 3)).plus(2048);
   },
   reference: ({ x, dt, aLog, B, C, D, dtBias, cuSeqlens, state, stateIndex }, { dtSoftplus, dtMin, dtMax }) => {
     const [T, H, P] = x.shape as [number, number, number];

@@ -1,0 +1,289 @@
+// Mamba-2's scan in chunks: decays, C·Bᵀ, the state each chunk adds, the states passed from chunk to chunk, outputs. A chunk of one
+// token (and a sequence of one: a step) is advanced by its recurrence, the same way everywhere, so that cuts at chunks keep the bits.
+#include "ssd_scan.cuh"
+
+#include <algorithm>
+
+#include "rows.cuh"
+#include "scratch.cuh"
+#include "tile.cuh"
+
+namespace krait::cuda {
+namespace {
+
+// Sequences of one token. Blocks: S × H × parts of P.
+template <typename E>
+__global__ void __launch_bounds__(256) step_kernel(const SsdScan<E> s, int32_t rows) {
+  const int32_t parts = (s.P + rows - 1) / rows;
+  const int32_t part = static_cast<int32_t>(blockIdx.x) % parts;
+  const int32_t h = static_cast<int32_t>(blockIdx.x) / parts % s.H;
+  const int32_t sequence = static_cast<int32_t>(blockIdx.x) / parts / s.H;
+  if (!s.sequences.is_valid(sequence)) {
+    if (threadIdx.x == 0) refuse<kSsdScan>(s.error_word);
+    return;
+  }
+  const int64_t t = s.sequences.borders[sequence];
+  if (s.sequences.borders[sequence + 1] - t != 1) return;
+  const int32_t slot = s.sequences.slot(sequence);
+  const float step = s.step(t, h);
+  const float decay = decay_to(split(exponent(step, s.A(h))));
+  const int32_t from = part * rows, to = min(from + rows, s.P);
+  if (slot < 0) {
+    advance_rows<false>(s, t, h, from, to, static_cast<float*>(nullptr), true, step, decay);
+  } else {
+    advance_rows<true>(s, t, h, from, to, s.state + slot * s.state_slot + static_cast<int64_t>(h) * s.P * s.N, false, step, decay);
+  }
+}
+
+// Δ and the running sums of Δ·A. Blocks: chunks × parts of 8 heads, one warp per head.
+template <typename E>
+__global__ void __launch_bounds__(256) decay_kernel(const SsdScan<E> s) {
+  const int32_t parts = (s.H + 7) / 8;
+  const int32_t c = static_cast<int32_t>(blockIdx.x) / parts;
+  const int32_t h = static_cast<int32_t>(blockIdx.x) % parts * 8 + static_cast<int32_t>(threadIdx.x) / 32;
+  const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+  const Chunk chunk = chunk_at(s, c);
+  if (chunk.length == 0 || h >= s.H) return;
+  const int64_t at = (static_cast<int64_t>(c) * s.H + h) * s.q;
+  const double A = s.A(h);
+  double before = 0.0;
+  for (int32_t base = 0; base < chunk.length; base += 32) {
+    const int32_t l = base + lane;
+    const float step = l < chunk.length ? s.step(chunk.token + l, h) : 0.0f;
+    double sum = l < chunk.length ? exponent(step, A) : 0.0;
+#pragma unroll
+    for (int32_t distance = 1; distance < 32; distance *= 2) {
+      const double other = __shfl_up_sync(0xffffffffu, sum, distance);
+      if (lane >= distance) sum += other;
+    }
+    sum += before;
+    before = __shfl_sync(0xffffffffu, sum, 31);
+    if (l < chunk.length) {
+      s.steps[at + l] = step;
+      s.sums[at + l] = split(sum);
+    }
+    if (l == chunk.length - 1) s.totals[static_cast<int64_t>(c) * s.H + h] = decay_to(split(sum));
+  }
+}
+
+// C·Bᵀ at and below the diagonal. Blocks: chunks × G × tiles.
+template <typename E>
+__global__ void __launch_bounds__(kTileThreads) product_kernel(const SsdScan<E> s, int32_t tiles) {
+  __shared__ typename Tile<E>::Shared shared;
+  int32_t pair = static_cast<int32_t>(blockIdx.x) % tiles;
+  const int32_t g = static_cast<int32_t>(blockIdx.x) / tiles % s.G;
+  const int32_t c = static_cast<int32_t>(blockIdx.x) / tiles / s.G;
+  int32_t down = 0;
+  while (pair > down) pair -= ++down;
+  const int32_t i0 = down * kTile, j0 = pair * kTile;
+  const Chunk chunk = chunk_at(s, c);
+  if (chunk.length <= 1 || i0 >= chunk.length) return;
+
+  Tile<E> tile;
+  tile.template multiply<Along::depth, Along::depth>(
+      shared, s.N, [&](int32_t i, int32_t n) { return i0 + i < chunk.length ? to_float(s.C_at(chunk.token + i0 + i, g)[n]) : 0.0f; },
+      [&](int32_t j, int32_t n) { return j0 + j < chunk.length ? to_float(s.B_at(chunk.token + j0 + j, g)[n]) : 0.0f; });
+  float* products = s.products + (static_cast<int64_t>(c) * s.G + g) * s.q * s.q;
+  tile.each([&](int32_t i, int32_t j, float sum) {
+    if (i0 + i < chunk.length && j0 + j <= i0 + i) products[static_cast<int64_t>(i0 + i) * s.q + j0 + j] = sum;
+  });
+}
+
+// What each chunk adds to the state: Σ_l exp(sum_last − sum_l) Δ_l x_l ⊗ B_l. Blocks: chunks × H × tiles of P and N.
+template <typename E>
+__global__ void __launch_bounds__(kTileThreads) state_kernel(const SsdScan<E> s, int32_t tiles_n, int32_t tiles) {
+  __shared__ typename Tile<E>::Shared shared;
+  __shared__ float weights[kLongestChunk];
+  const int32_t part = static_cast<int32_t>(blockIdx.x) % tiles;
+  const int32_t h = static_cast<int32_t>(blockIdx.x) / tiles % s.H;
+  const int32_t c = static_cast<int32_t>(blockIdx.x) / tiles / s.H;
+  const int32_t p0 = part / tiles_n * kTile, n0 = part % tiles_n * kTile;
+  const Chunk chunk = chunk_at(s, c);
+  if (chunk.length <= 1 || !chunk.needed) return;
+
+  const int64_t at = (static_cast<int64_t>(c) * s.H + h) * s.q;
+  const float2 last = s.sums[at + chunk.length - 1];
+  for (int32_t l = static_cast<int32_t>(threadIdx.x); l < chunk.length; l += kTileThreads) {
+    weights[l] = decay_between(last, s.sums[at + l]) * s.steps[at + l];
+  }
+  // The first barrier of `multiply` publishes the weights.
+  const int32_t g = s.group(h);
+  Tile<E> tile;
+  tile.template multiply<Along::rows, Along::rows>(
+      shared, chunk.length, [&](int32_t p, int32_t l) { return p0 + p < s.P ? weights[l] * to_float(s.x_at(chunk.token + l, h)[p0 + p]) : 0.0f; },
+      [&](int32_t n, int32_t l) { return n0 + n < s.N ? to_float(s.B_at(chunk.token + l, g)[n0 + n]) : 0.0f; });
+  float* states = s.states + (static_cast<int64_t>(c) * s.H + h) * s.P * s.N;
+  tile.each([&](int32_t p, int32_t n, float sum) {
+    if (p0 + p < s.P && n0 + n < s.N) states[static_cast<int64_t>(p0 + p) * s.N + n0 + n] = sum;
+  });
+}
+
+// Passes states along each sequence: what chunk c adds gives way to the state it starts from. Blocks: S × parts of H·P·N.
+template <typename E>
+__global__ void __launch_bounds__(256) pass_kernel(const SsdScan<E> s, int32_t parts) {
+  constexpr int32_t kAhead = 4;
+  const int32_t sequence = static_cast<int32_t>(blockIdx.x) / parts;
+  const int64_t size = static_cast<int64_t>(s.H) * s.P * s.N;
+  const int64_t e = static_cast<int64_t>(static_cast<int32_t>(blockIdx.x) % parts) * 256 + threadIdx.x;
+  const int32_t begin = s.first[sequence], end = s.first[sequence + 1];
+  if (begin == end || e >= size) return;
+  const int32_t n = static_cast<int32_t>(e % s.N), p = static_cast<int32_t>(e / s.N % s.P), h = static_cast<int32_t>(e / s.N / s.P);
+  const int32_t slot = s.sequences.slot(sequence);
+  float* kept = slot < 0 ? nullptr : s.state + slot * s.state_slot + e;
+  float value = kept == nullptr ? 0.0f : *kept;
+  for (int32_t base = begin; base < end; base += kAhead) {
+    Chunk chunks[kAhead];
+    float added[kAhead], totals[kAhead];
+#pragma unroll
+    for (int32_t i = 0; i < kAhead; ++i) {
+      if (base + i >= end) {
+        chunks[i] = {-1, 0, 0, false, false};
+        continue;
+      }
+      const int32_t c = base + i;
+      chunks[i] = chunk_at(s, c);
+      totals[i] = s.totals[static_cast<int64_t>(c) * s.H + h];
+      added[i] = 0.0f;
+      if (chunks[i].needed && chunks[i].length > 1) added[i] = s.states[c * size + e];
+    }
+#pragma unroll
+    for (int32_t i = 0; i < kAhead; ++i) {
+      if (chunks[i].length == 0) continue;
+      const int32_t c = base + i;
+      s.states[c * size + e] = value;
+      if (chunks[i].length > 1) {
+        value = fmaf(totals[i], value, added[i]);
+      } else {
+        const int64_t t = chunks[i].token;
+        const float step_x = __fmul_rn(s.steps[(static_cast<int64_t>(c) * s.H + h) * s.q], to_float(s.x_at(t, h)[p]));
+        value = advance(totals[i], value, step_x, to_float(s.B_at(t, s.group(h))[n]));
+      }
+    }
+  }
+  if (kept != nullptr) *kept = value;
+}
+
+// y = exp(sum_i)·C_i·Sᵀ + Σ_{j ≤ i} (C_i·B_j) exp(sum_i − sum_j) Δ_j x_j + D·x_i. Blocks: chunks × H × tiles of q and P.
+template <typename E>
+__global__ void __launch_bounds__(kTileThreads) output_kernel(const SsdScan<E> s, int32_t tiles_p, int32_t tiles) {
+  __shared__ typename Tile<E>::Shared shared;
+  __shared__ float2 sums[kLongestChunk];
+  __shared__ float steps[kLongestChunk];
+  const int32_t part = static_cast<int32_t>(blockIdx.x) % tiles;
+  const int32_t h = static_cast<int32_t>(blockIdx.x) / tiles % s.H;
+  const int32_t c = static_cast<int32_t>(blockIdx.x) / tiles / s.H;
+  const int32_t i0 = part / tiles_p * kTile, p0 = part % tiles_p * kTile;
+  const Chunk chunk = chunk_at(s, c);
+  if (i0 >= chunk.length) return;
+  const int64_t at = (static_cast<int64_t>(c) * s.H + h) * s.q;
+  float* entering = s.states + (static_cast<int64_t>(c) * s.H + h) * s.P * s.N;
+  if (chunk.length == 1) {
+    advance_rows<false>(s, chunk.token, h, p0, min(p0 + kTile, s.P), entering, chunk.zero, s.steps[at],
+                        s.totals[static_cast<int64_t>(c) * s.H + h]);
+    return;
+  }
+
+  for (int32_t l = static_cast<int32_t>(threadIdx.x); l < chunk.length; l += kTileThreads) {
+    sums[l] = s.sums[at + l];
+    steps[l] = s.steps[at + l];
+  }
+  __syncthreads();
+  const int32_t g = s.group(h);
+  Tile<E> tile;
+  if (!chunk.zero) {
+    tile.template multiply<Along::depth, Along::depth>(
+        shared, s.N, [&](int32_t i, int32_t n) { return i0 + i < chunk.length ? to_float(s.C_at(chunk.token + i0 + i, g)[n]) : 0.0f; },
+        [&](int32_t p, int32_t n) { return p0 + p < s.P ? entering[static_cast<int64_t>(p0 + p) * s.N + n] : 0.0f; });
+    tile.each([&](int32_t i, int32_t, float& sum) {
+      if (i0 + i < chunk.length) sum *= decay_to(sums[i0 + i]);
+    });
+  }
+  const float* products = s.products + (static_cast<int64_t>(c) * s.G + g) * s.q * s.q;
+  tile.template multiply<Along::depth, Along::rows>(
+      shared, min(i0 + kTile, chunk.length),
+      [&](int32_t row, int32_t j) {
+        const int32_t i = i0 + row;
+        return i < chunk.length && j <= i ? products[static_cast<int64_t>(i) * s.q + j] * decay_between(sums[i], sums[j]) * steps[j] : 0.0f;
+      },
+      [&](int32_t p, int32_t j) { return p0 + p < s.P ? to_float(s.x_at(chunk.token + j, h)[p0 + p]) : 0.0f; });
+  tile.each([&](int32_t row, int32_t column, float sum) {
+    const int32_t i = i0 + row, p = p0 + column;
+    if (i >= chunk.length || p >= s.P) return;
+    const float x = to_float(s.x_at(chunk.token + i, h)[p]);
+    s.y_at(chunk.token + i, h)[p] = from_float<E>(fmaf(s.skip(h, p), x, sum));
+  });
+}
+
+template <typename E>
+Status run(const SsdScanArgs& a, const Cuda& cuda) {
+  const int64_t T = a.x.dim[0], S = a.cu_seqlens.dim[0] - 1;
+  SsdScan<E> s{};
+  s.H = static_cast<int32_t>(a.x.dim[1]);
+  s.P = static_cast<int32_t>(a.x.dim[2]);
+  s.G = static_cast<int32_t>(a.B.dim[1]);
+  s.N = static_cast<int32_t>(a.B.dim[2]);
+  s.q = static_cast<int32_t>(a.chunk_size);
+  if (T == 0 || S <= 0 || s.H == 0 || s.P == 0) return {};
+  if (s.q < 1 || s.q > kLongestChunk) {
+    return error(StatusCode::invalid_argument, "Expected an ssd_scan chunkSize from 1 to %d but received %d", kLongestChunk, s.q);
+  }
+  if (Status status = sequences_of("ssd_scan", a.cu_seqlens, T, a.state, a.state_index, &s.sequences); !status.ok()) return status;
+  s.x = a.x.as<E>(), s.x_row = row_stride(a.x);
+  s.dt = a.dt.as<E>(), s.dt_row = row_stride(a.dt);
+  s.B = a.B.as<E>(), s.B_row = row_stride(a.B);
+  s.C = a.C.as<E>(), s.C_row = row_stride(a.C);
+  s.y = a.y.as<E>(), s.y_row = row_stride(a.y);
+  s.a_log = a.a_log.as<float>(), s.dt_bias = a.dt_bias.as<float>();
+  if (a.D) s.D = a.D.as<float>(), s.D_row = row_stride(a.D), s.D_per_channel = a.D.dim[1] > 1;
+  if (a.state) s.state = a.state.as<float>(), s.state_slot = row_stride(a.state);
+  s.softplus = a.dt_softplus;
+  s.step_low = static_cast<float>(a.dt_min), s.step_high = static_cast<float>(a.dt_max);
+  s.error_word = cuda.error_word;
+
+  // Only sequences of two tokens and more have chunks.
+  const int64_t chunks = T < 2 ? 0 : std::min(T, T / s.q + std::min(S, T / 2));
+  const int64_t H = s.H, P = s.P, N = s.N, G = s.G, q = s.q;
+  const int64_t edge = divide_up(q, kTile), tiles_p = divide_up(P, kTile), tiles_n = divide_up(N, kTile);
+  const int64_t pairs = edge * (edge + 1) / 2;
+  constexpr int32_t kStepRows = 32;
+  const int64_t steps = S * H * divide_up(P, kStepRows), passes = divide_up(H * P * N, 256);
+  if (std::max({steps, passes * S, chunks * G * pairs, chunks * H * tiles_p * std::max(tiles_n, edge)}) > INT32_MAX) {
+    return error(StatusCode::invalid_argument, "Expected fewer tokens or sequences in one run of ssd_scan but received %lld and %lld",
+                 static_cast<long long>(T), static_cast<long long>(S));
+  }
+  const auto grid = [](int64_t blocks) { return static_cast<unsigned>(blocks); };
+  const cudaStream_t stream = cuda.stream;
+  step_kernel<<<grid(steps), 256, 0, stream>>>(s, kStepRows);
+  if (Status status = launched("ssd_scan"); !status.ok() || chunks == 0) return status;
+
+  Scratch scratch(a.scratch, a.scratch_bytes);
+  s.chunks = static_cast<int32_t>(chunks);
+  s.pieces = scratch.take<Piece>(chunks);
+  s.first = scratch.take<int32_t>(S + 1);
+  s.steps = scratch.take<float>(chunks * H * q);
+  s.sums = scratch.take<float2>(chunks * H * q);
+  s.totals = scratch.take<float>(chunks * H);
+  s.products = scratch.take<float>(chunks * G * q * q);
+  s.states = scratch.take<float>(chunks * H * P * N);
+  if (Status status = scratch.check("ssd_scan"); !status.ok()) return status;
+
+  cut_sequences<kSsdScan><<<1, 1024, 0, stream>>>(s.sequences, 2, 1, q, s.pieces, s.chunks, s.first, cuda.error_word);
+  decay_kernel<<<grid(chunks * divide_up(H, 8)), 256, 0, stream>>>(s);
+  if (G > 0) product_kernel<<<grid(chunks * G * pairs), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(pairs));
+  if (N > 0) {
+    const int64_t tiles = tiles_p * tiles_n;
+    state_kernel<<<grid(chunks * H * tiles), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(tiles_n), static_cast<int32_t>(tiles));
+    pass_kernel<<<grid(S * passes), 256, 0, stream>>>(s, static_cast<int32_t>(passes));
+  }
+  output_kernel<<<grid(chunks * H * edge * tiles_p), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(tiles_p),
+                                                                                static_cast<int32_t>(edge * tiles_p));
+  return launched("ssd_scan");
+}
+
+}  // namespace
+
+Status ssd_scan(const SsdScanArgs& a, const Cuda& cuda) {
+  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+}
+
+}  // namespace krait::cuda
