@@ -51,8 +51,12 @@ export const attention = defineOp("attention", {
     flops: product(4 * (window + sinks), T!, Hq!, D!),
     bytes: product(4, T!, D!, sum(product(2, Hq!), product(2, Hk!))),
   }),
-  // The rotated keys of this run, so that each is turned once.
-  scratch: ({ T, Hk, D }) => product(4, T!, Hk!, D!),
+  // The rotated keys of this run and the cosines and sines of its tokens, so that each is made once; which 64 query rows of which
+  // sequence a tile holds (two i32) and where the tiles of a sequence begin (i32); each part rounded up to 256 bytes.
+  scratch: ({ T, S, Hq, Hk, D }, { rotaryDims }) => {
+    const tiles = Math.ceil((T!.capacity * Hq!.constant!) / Hk!.constant! / 64) + S!.capacity;
+    return sum(product(4, T!, Hk!, D!), product(4, T!, rotaryDims), 12 * tiles + 1280);
+  },
   reference: ({ q, k, v, cuSeqlens, position, keys, values, stateIndex }, attributes) => {
     const { window, sinks, scale, rotaryDims, rotaryBase, rotaryInterleaved } = attributes;
     const [T, Hq, D] = q.shape as [number, number, number];

@@ -1,0 +1,164 @@
+// Sliding-window attention with sinks: rotation, outputs, then the ring, whose old rows this run's queries still read.
+#include "attention.cuh"
+
+#include <algorithm>
+#include <cmath>
+
+#include "attention_bf16.cuh"
+#include "attention_f32.cuh"
+#include "scratch.cuh"
+
+namespace krait::cuda {
+namespace {
+
+constexpr int32_t kTurnTokens = 8;
+
+// The angles of a few tokens, then their keys turned by them. Angles are reduced in float64: positions may be large.
+template <typename E>
+__global__ void __launch_bounds__(256) turn_kernel(const Attention<E> a, double rotary_base, const E* k, int64_t k_row, float2* turns, E* turned_keys) {
+  __shared__ double frequencies[kWidestHead / 2];
+  __shared__ double positions[kTurnTokens];
+  __shared__ float2 cached[kTurnTokens][kWidestHead / 2];
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kTurnTokens;
+  const int32_t tokens = static_cast<int32_t>(min(static_cast<int64_t>(kTurnTokens), a.sequences.tokens - begin));
+  for (int32_t i = thread; i < a.half; i += 256) frequencies[i] = pow(rotary_base, -static_cast<double>(i) / a.half);
+  if (thread < tokens) {
+    const int32_t t = static_cast<int32_t>(begin) + thread;
+    const int32_t s = a.sequences.of(t);
+    positions[thread] = static_cast<double>(a.sequences.start(s) + t - a.sequences.borders[s]);
+  }
+  __syncthreads();
+  for (int32_t i = thread; i < tokens * a.half; i += 256) {
+    const int32_t u = i / a.half, pair = i % a.half;
+    const double angle = positions[u] * frequencies[pair];
+    const double whole = rint(angle * 0.15915494309189535);
+    const double rest = fma(-whole, 2.4492935982947064e-16, fma(-whole, 6.283185307179586, angle));
+    float2 turn;
+    sincosf(static_cast<float>(rest), &turn.y, &turn.x);
+    cached[u][pair] = turn;
+    turns[(begin + u) * a.half + pair] = turn;
+  }
+  __syncthreads();
+  const int32_t width = a.Hk * a.D;
+  for (int32_t u = 0; u < tokens; ++u) {
+    for (int32_t i = thread; i < width; i += 256) {
+      const int32_t d = i % a.D;
+      const E* row = k + (begin + u) * k_row + (i - d);
+      turned_keys[(begin + u) * width + i] = from_float<E>(turned(row, d, a.half, a.interleaved, cached[u]));
+    }
+  }
+}
+
+// Keys and values that later runs see. Blocks: tokens.
+template <typename E>
+__global__ void __launch_bounds__(128) ring_kernel(const Attention<E> a) {
+  const int32_t t = static_cast<int32_t>(blockIdx.x);
+  const int32_t s = a.sequences.of(t);
+  if (!a.sequences.is_valid(s)) return;  // `cut_sequences` has refused
+  const int32_t slot = a.sequences.slot(s), from = a.sequences.borders[s], to = a.sequences.borders[s + 1];
+  if (slot < 0 || t < from || t >= to) return;
+  const int64_t position = a.sequences.start(s) + t - from;
+  if (position >= a.sinks && to - t > a.ring - a.sinks) return;
+  const int64_t row = a.ring_row(position) * a.Hk * a.D;
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < a.Hk * a.D; i += 128) {
+    a.keys[slot * a.keys_slot + row + i] = a.k[t * a.k_row + i];
+    a.values[slot * a.values_slot + row + i] = a.v[t * a.v_row + i];
+  }
+}
+
+template <typename Kernel, typename E>
+Status launch(Kernel kernel, int32_t threads, size_t shared_bytes, int64_t blocks, const Attention<E>& a, const Cuda& cuda) {
+  if (static_cast<int64_t>(shared_bytes) > cuda.shared_memory_limit) {
+    return error(StatusCode::unsupported, "Expected a device with %lld bytes of shared memory per block for attention heads of %d but this one has %d",
+                 static_cast<long long>(shared_bytes), a.D, cuda.shared_memory_limit);
+  }
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)) != cudaSuccess) {
+    return launched("attention");
+  }
+  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), shared_bytes, cuda.stream>>>(a);
+  return launched("attention");
+}
+
+template <int32_t kD>
+Status attend(const Attention<float>& a, int64_t blocks, const Cuda& cuda) {
+  using Layout = AttentionF32<kD>;
+  return launch(attention_f32<kD>, Layout::kThreads, sizeof(typename Layout::Shared), blocks, a, cuda);
+}
+
+template <int32_t kD>
+Status attend(const Attention<__nv_bfloat16>& a, int64_t blocks, const Cuda& cuda) {
+  using Layout = AttentionBf16<kD>;
+  return launch(attention_bf16<kD>, Layout::kThreads, sizeof(typename Layout::Shared), blocks, a, cuda);
+}
+
+template <typename E>
+Status run(const AttentionArgs& a, const Cuda& cuda) {
+  const int64_t T = a.q.dim[0], S = a.cu_seqlens.dim[0] - 1;
+  Attention<E> p{};
+  p.Hq = static_cast<int32_t>(a.q.dim[1]);
+  p.Hk = static_cast<int32_t>(a.k.dim[1]);
+  p.D = static_cast<int32_t>(a.q.dim[2]);
+  if (T == 0 || S <= 0 || p.Hq == 0 || p.Hk == 0 || p.D == 0) return {};
+  if (p.D > kWidestHead) {
+    return error(StatusCode::unsupported, "Expected attention heads of at most %d on CUDA but received %d", kWidestHead, p.D);
+  }
+  p.R = p.Hq / p.Hk;
+  const bool has_ring = a.keys && a.values;
+  if (Status status = sequences_of("attention", a.cu_seqlens, T, has_ring ? a.keys : Tensor{}, a.state_index, &p.sequences); !status.ok()) {
+    return status;
+  }
+  if (a.position) p.sequences.position = a.position.as<int64_t>();
+  p.window = a.window;
+  p.sinks = a.sinks;
+  p.scale = static_cast<float>(a.scale > 0 ? a.scale : 1.0 / std::sqrt(static_cast<double>(p.D)));
+  p.half = static_cast<int32_t>(a.rotary_dims / 2);
+  p.interleaved = a.rotary_interleaved;
+  p.q = a.q.as<E>(), p.q_row = row_stride(a.q);
+  p.k = a.k.as<E>(), p.k_row = row_stride(a.k);
+  p.v = a.v.as<E>(), p.v_row = row_stride(a.v);
+  p.y = a.y.as<E>(), p.y_row = row_stride(a.y);
+  if (has_ring) {
+    p.keys = a.keys.as<E>(), p.keys_slot = row_stride(a.keys);
+    p.values = a.values.as<E>(), p.values_slot = row_stride(a.values);
+    p.ring = a.keys.dim[1];
+  }
+  constexpr int32_t kWide = 16 / static_cast<int32_t>(sizeof(E));
+  p.wide = p.D % kWide == 0 && (p.half > 0 || is_wide<kWide>(a.k)) && is_wide<kWide>(a.v) &&
+           (!has_ring || (is_wide<kWide>(a.keys) && is_wide<kWide>(a.values)));
+  p.error_word = cuda.error_word;
+
+  const int64_t pieces = T * p.R / kTileRows + std::min(S, T);
+  if (pieces * p.Hk > INT32_MAX) {
+    return error(StatusCode::invalid_argument, "Expected fewer tokens in one run of attention but received %lld", static_cast<long long>(T));
+  }
+  Scratch scratch(a.scratch, a.scratch_bytes);
+  p.pieces = scratch.take<Piece>(pieces);
+  int32_t* first = scratch.take<int32_t>(S + 1);
+  float2* turns = scratch.take<float2>(T * p.half);
+  E* turned_keys = scratch.take<E>(p.half > 0 ? T * p.Hk * p.D : 0);
+  if (Status status = scratch.check("attention"); !status.ok()) return status;
+
+  cut_sequences<kAttention><<<1, 1024, 0, cuda.stream>>>(p.sequences, 1, p.R, kTileRows, p.pieces, static_cast<int32_t>(pieces), first,
+                                                         cuda.error_word);
+  if (p.half > 0) {
+    turn_kernel<<<static_cast<unsigned>(divide_up(T, kTurnTokens)), 256, 0, cuda.stream>>>(p, a.rotary_base, p.k, p.k_row, turns, turned_keys);
+    p.turns = turns;
+    p.k = turned_keys;
+    p.k_row = static_cast<int64_t>(p.Hk) * p.D;
+  }
+  if (Status status = launched("attention"); !status.ok()) return status;
+  const int64_t blocks = pieces * p.Hk;
+  const Status status = p.D <= 64 ? attend<64>(p, blocks, cuda) : p.D <= 128 ? attend<128>(p, blocks, cuda) : attend<256>(p, blocks, cuda);
+  if (!status.ok() || p.sequences.state_index == nullptr) return status;
+  ring_kernel<<<static_cast<unsigned>(T), 128, 0, cuda.stream>>>(p);
+  return launched("attention");
+}
+
+}  // namespace
+
+Status attention(const AttentionArgs& a, const Cuda& cuda) {
+  return with_float(a.q.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+}
+
+}  // namespace krait::cuda
