@@ -20,7 +20,7 @@ import {
   seededWeights,
 } from "@krait/nn";
 import { type Device, openDevice } from "@krait/runtime";
-import { createTextTokenizer, type TextTokenizer } from "@krait/tokenizers";
+import { createLogMel, createTextTokenizer, type LogMel, type TextTokenizer } from "@krait/tokenizers";
 import { z } from "zod";
 import { type AssembledChunk, assembleChunks } from "./assemble.js";
 import { type FeaturePart, type Features, featurePart, joinParts } from "./features.js";
@@ -121,13 +121,18 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
       slots,
       signal,
     });
-    return new Encoder(device, native, tokenizer, identity, bounds, threads);
+    const logMel = config.inputs.audio ? await createLogMel(device, frontEnd(config.inputs.audio)) : undefined;
+    return new Encoder(device, native, tokenizer, logMel, identity, bounds, threads);
   } catch (error) {
     await device?.close();
     throw error;
   } finally {
     await checkpoint.close();
   }
+}
+
+function frontEnd({ melBins, normalization }: NonNullable<EncoderConfig["inputs"]["audio"]>) {
+  return { melBins, normalization };
 }
 
 function describeLayout({ stack }: EncoderConfig): string {
@@ -159,6 +164,7 @@ export class Encoder implements Closable {
     readonly device: Device,
     private readonly native: EncoderModel,
     private readonly tokenizer: TextTokenizer | undefined,
+    private readonly logMel: LogMel | undefined,
     readonly model: ModelIdentity,
     private readonly limits: Limits,
     private readonly threads: number | undefined,
@@ -218,7 +224,7 @@ export class Encoder implements Closable {
     const session = options.session ?? (await this.native.open());
     const sequence = openSequence(sources, {
       config: this.config,
-      device: this.device,
+      logMel: this.logMel,
       tokenizer: this.tokenizer,
       limits: this.limits,
       threads: this.threads,
@@ -252,6 +258,7 @@ export class Encoder implements Closable {
   /** Cancels what runs and frees the device. */
   async close(): Promise<void> {
     this.closed = true;
+    this.logMel?.close();
     this.native.close();
     await this.device.close();
   }

@@ -1,10 +1,10 @@
 import { expected, InputError, type Limits, UsageError } from "@krait/core";
 import { type AudioPart, decode, type MediaStream, type VideoPart } from "@krait/media";
 import type { EncoderConfig } from "@krait/nn";
-import type { Device } from "@krait/runtime";
 import {
   audioTokenSource,
   interleave,
+  type LogMel,
   readTextSource,
   type SequencePart,
   type TextTokenizer,
@@ -25,7 +25,8 @@ export interface Taps {
 
 export interface PipelineOptions {
   config: EncoderConfig;
-  device: Device;
+  /** The audio front end; absent when the model takes no audio. */
+  logMel: LogMel | undefined;
   tokenizer: TextTokenizer | undefined;
   limits: Limits;
   /** Decoder threads. */
@@ -103,13 +104,13 @@ function groupDecoders(sources: readonly Source[]): Decoder[] {
 function openDecoder(
   decoder: Decoder,
   into: TokenSource<Payload>[],
-  { config, device, limits, threads, taps, signal }: PipelineOptions,
+  { config, logMel, limits, threads, taps, signal }: PipelineOptions,
   streams: MediaStream[],
 ): void {
   const { video, audio } = decoder;
   const inputs = config.inputs;
   if (video && !inputs.video) missingModality("video", decoder.path);
-  if (audio && !inputs.audio) missingModality("audio", decoder.path);
+  if (audio && !logMel) missingModality("audio", decoder.path);
   const range = (video ?? audio)!.source.options;
   const stream = decode(decoder.path, {
     ...(video &&
@@ -138,13 +139,14 @@ function openDecoder(
       height,
       patch,
       tubelet,
+      signal,
     }) as TokenSource<Payload>;
   }
-  if (audio && inputs.audio) {
+  if (audio && inputs.audio && logMel) {
     into[audio.index] = audioTokenSource({
       parts: tap(parts.audio, (part) => taps?.audio?.(part, audio.source)),
-      device,
-      ...inputs.audio,
+      logMel,
+      stack: inputs.audio.stack,
       signal,
     }) as TokenSource<Payload>;
   }

@@ -70,7 +70,7 @@ export async function predictTokens(
     const length = Math.max(0, end - first);
     seconds = Math.max(seconds ?? 0, end);
     if (source.kind === "audio" && config.inputs.audio) {
-      const count = predictAudioTokens(length, config.inputs.audio);
+      const count = predictAudioTokens(length, { stack: config.inputs.audio.stack });
       byModality.audio += count;
       spans.push({ first, period: config.inputs.audio.stack * 0.01, count });
     } else if (source.kind === "video" && config.inputs.video) {
