@@ -1,0 +1,313 @@
+// CUDA as a backend: one stream, pinned staging for what goes in and out, and the error word that kernels mark.
+#include "krait/backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "cublaslt.h"
+#include "cuda.h"
+
+namespace krait::cuda {
+namespace {
+
+using Kernel = Status (*)(const Call&, const Cuda&);
+
+#define KRAIT_ENTRY(name, Args) [](const Call& c, const Cuda& cuda) { return name(unpack_##name(c), cuda); },
+constexpr Kernel kKernels[] = {KRAIT_OPS(KRAIT_ENTRY)};
+#undef KRAIT_ENTRY
+
+constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
+// Two buffers of this size: while one is on its way the host fills or empties the other.
+constexpr int64_t kStagingBytes = int64_t{8} << 20;
+constexpr int kOldestCapability = 8;
+
+long long number(int64_t n) { return static_cast<long long>(n); }
+
+// After these CUDA repeats the error at every call until the process ends.
+bool is_lasting(cudaError_t result) {
+  switch (result) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+      return true;
+    default:
+      return false;
+  }
+}
+
+Status failure(cudaError_t result, const char* what) {
+  // CUDA would report it once more at the next launch.
+  cudaGetLastError();
+  return error(StatusCode::device, "Expected %s but CUDA reported %s (%s)%s", what, cudaGetErrorName(result), cudaGetErrorString(result),
+               is_lasting(result) ? "; this process cannot use the GPU again" : "");
+}
+
+Status no_device(cudaError_t result) {
+  cudaGetLastError();
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  if (result == cudaErrorInsufficientDriver && driver > 0) {
+    return error(StatusCode::unsupported,
+                 "Expected an NVIDIA driver for CUDA %d.%d or newer but received one for CUDA %d.%d: update the driver (cudaErrorInsufficientDriver)",
+                 CUDART_VERSION / 1000, CUDART_VERSION / 10 % 100, driver / 1000, driver / 10 % 100);
+  }
+  if (driver == 0) {
+    return error(StatusCode::unsupported, "Expected an NVIDIA driver but received none: libcuda.so.1 is not there (%s)", cudaGetErrorName(result));
+  }
+  if (result == cudaErrorNoDevice || result == cudaSuccess) {
+    return error(StatusCode::unsupported,
+                 "Expected an NVIDIA GPU but the driver shows none: none is installed, or CUDA_VISIBLE_DEVICES hides it (cudaErrorNoDevice)");
+  }
+  return error(StatusCode::unsupported, "Expected a usable NVIDIA GPU but CUDA reported %s (%s)", cudaGetErrorName(result), cudaGetErrorString(result));
+}
+
+int32_t device_count(Status* status) {
+  int count = 0;
+  const cudaError_t result = cudaGetDeviceCount(&count);
+  if (result == cudaSuccess && count > 0) return count;
+  *status = no_device(result);
+  return 0;
+}
+
+struct Device {
+  Cuda cuda;
+  void* staging[2] = {};
+  cudaEvent_t staged[2] = {};  // the last copy from or to each buffer
+  int64_t turn = 0;
+  int32_t* error_host = nullptr;  // pinned
+  std::string description;
+
+  ~Device() {
+    if (cuda.stream != nullptr) cudaStreamSynchronize(cuda.stream);
+    for (int i = 0; i < 2; ++i) {
+      if (staged[i] != nullptr) cudaEventDestroy(staged[i]);
+      if (staging[i] != nullptr) cudaFreeHost(staging[i]);
+    }
+    if (error_host != nullptr) cudaFreeHost(error_host);
+    if (cuda.error_word != nullptr) cudaFree(cuda.error_word);
+    if (cuda.workspace != nullptr) cudaFree(cuda.workspace);
+    if (cuda.stream != nullptr) cudaStreamDestroy(cuda.stream);
+    cudaGetLastError();
+  }
+};
+
+std::string quoted(const char* text) {
+  std::string out = "\"";
+  for (const char* c = text; *c != 0; ++c) {
+    if (*c == '"' || *c == '\\') out += '\\';
+    out += static_cast<unsigned char>(*c) < 0x20 ? ' ' : *c;
+  }
+  return out + '"';
+}
+
+std::string cuda_version(int version) {
+  return quoted((std::to_string(version / 1000) + '.' + std::to_string(version / 10 % 100)).c_str());
+}
+
+std::string description_of(const cudaDeviceProp& properties, int32_t index) {
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  const char* gemm = nullptr;
+  const char* detail = nullptr;
+  cublaslt_describe(&gemm, &detail);
+  const std::string capability = std::to_string(properties.major) + '.' + std::to_string(properties.minor);
+  return std::string("{\"kind\":\"cuda\"") + ",\"index\":" + std::to_string(index) + ",\"name\":" + quoted(properties.name) +
+         ",\"computeCapability\":" + quoted(capability.c_str()) + ",\"memoryBytes\":" + std::to_string(properties.totalGlobalMem) +
+         ",\"multiprocessors\":" + std::to_string(properties.multiProcessorCount) + ",\"driver\":" + cuda_version(driver) +
+         ",\"runtime\":" + cuda_version(CUDART_VERSION) + ",\"gemm\":" + quoted(gemm) +
+         ",\"gemmDetail\":" + quoted(std::string(detail).substr(0, 400).c_str()) + "}";
+}
+
+Status start(Device* device, int32_t index) {
+  Cuda& cuda = device->cuda;
+  Status status;
+  // Whether all is well so far; the first failure is kept.
+  const auto ok = [&](cudaError_t result, const char* what) {
+    if (result != cudaSuccess) status = failure(result, what);
+    return result == cudaSuccess;
+  };
+  cudaDeviceProp properties{};
+  if (!ok(cudaSetDevice(index), "the GPU to open") || !ok(cudaGetDeviceProperties(&properties, index), "the GPU's properties")) return status;
+  if (properties.major < kOldestCapability) {
+    return error(StatusCode::unsupported, "Expected a GPU of compute capability %d.0 or newer but received %s with %d.%d", kOldestCapability,
+                 properties.name, properties.major, properties.minor);
+  }
+  cuda.device = index;
+  cuda.multiprocessors = properties.multiProcessorCount;
+  cuda.shared_memory_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
+  if (!ok(cudaStreamCreateWithFlags(&cuda.stream, cudaStreamNonBlocking), "a stream")) return status;
+  for (int i = 0; i < 2; ++i) {
+    if (!ok(cudaHostAlloc(&device->staging[i], kStagingBytes, cudaHostAllocDefault), "pinned host memory") ||
+        !ok(cudaEventCreateWithFlags(&device->staged[i], cudaEventDisableTiming), "an event")) {
+      return status;
+    }
+  }
+  if (!ok(cudaHostAlloc(reinterpret_cast<void**>(&device->error_host), sizeof(int32_t), cudaHostAllocDefault), "pinned host memory") ||
+      !ok(cudaMalloc(reinterpret_cast<void**>(&cuda.error_word), sizeof(int32_t)), "memory for the error word") ||
+      !ok(cudaMemsetAsync(cuda.error_word, 0, sizeof(int32_t), cuda.stream), "the error word to be cleared") ||
+      !ok(cudaMalloc(&cuda.workspace, kWorkspaceBytes), "32 MiB of GPU memory as workspace")) {
+    return status;
+  }
+  cuda.workspace_bytes = kWorkspaceBytes;
+  *device->error_host = 0;
+  if (!ok(cudaStreamSynchronize(cuda.stream), "the GPU to start")) return status;
+  device->description = description_of(properties, index);
+  return status;
+}
+
+void* open(const krait_device_options* options, Status* status) {
+  const int32_t count = device_count(status);
+  if (!status->ok()) return nullptr;
+  if (options->index < 0 || options->index >= count) {
+    *status = error(StatusCode::invalid_argument, "Expected a CUDA device index below %d, the number of GPUs here, but received %d", count,
+                    options->index);
+    return nullptr;
+  }
+  try {
+    auto device = std::make_unique<Device>();
+    *status = start(device.get(), options->index);
+    return status->ok() ? device.release() : nullptr;
+  } catch (const std::bad_alloc&) {
+    *status = error(StatusCode::out_of_memory, "Expected host memory to open the GPU but received none");
+    return nullptr;
+  }
+}
+
+void close(void* device) { delete static_cast<Device*>(device); }
+
+void* allocate(void* device, int64_t bytes, Status* status) {
+  // The caller's thread may have met another GPU, or none.
+  cudaError_t result = cudaSetDevice(static_cast<Device*>(device)->cuda.device);
+  void* data = nullptr;
+  if (result == cudaSuccess) result = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+  if (result == cudaSuccess) return data;
+  if (result != cudaErrorMemoryAllocation) {
+    *status = failure(result, "GPU memory");
+    return nullptr;
+  }
+  cudaGetLastError();
+  size_t available = 0, total = 0;
+  if (cudaMemGetInfo(&available, &total) != cudaSuccess) cudaGetLastError();
+  *status = error(StatusCode::out_of_memory, "Expected %lld bytes of GPU memory but only %lld of %lld are free", number(bytes),
+                  number(static_cast<int64_t>(available)), number(static_cast<int64_t>(total)));
+  return nullptr;
+}
+
+// The device may be closed already: memory knows where it lies.
+void release(void*, void* memory) {
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, memory) == cudaSuccess && attributes.type == cudaMemoryTypeDevice) {
+    int before = 0;
+    const bool known = cudaGetDevice(&before) == cudaSuccess;
+    cudaSetDevice(attributes.device);
+    cudaFree(memory);
+    if (known) cudaSetDevice(before);
+  }
+  // Nobody is left to tell at the end of a process; a lasting error shows at the next synchronize.
+  cudaGetLastError();
+}
+
+// Copies through the staging buffers, in order with the stream. What is downloaded is there on return.
+Status copy(Device& device, void* to, const void* from, int64_t bytes, bool up) {
+  const int64_t pieces = (bytes + kStagingBytes - 1) / kStagingBytes;
+  const int64_t first = device.turn;
+  device.turn += pieces;
+  const auto piece = [&](int64_t i) { return static_cast<size_t>(std::min(kStagingBytes, bytes - i * kStagingBytes)); };
+  cudaError_t result = cudaSuccess;
+  const auto ok = [&](cudaError_t r) {
+    result = r;
+    return r == cudaSuccess;
+  };
+  for (int64_t i = 0; i <= pieces && result == cudaSuccess; ++i) {
+    if (i < pieces) {
+      const int64_t slot = (first + i) % 2;
+      void* staging = device.staging[slot];
+      // Until the copy that used this buffer last is done.
+      if (!ok(cudaEventSynchronize(device.staged[slot]))) break;
+      if (up) std::memcpy(staging, static_cast<const char*>(from) + i * kStagingBytes, piece(i));
+      void* target = up ? static_cast<char*>(to) + i * kStagingBytes : staging;
+      const void* source = up ? staging : static_cast<const char*>(from) + i * kStagingBytes;
+      if (!ok(cudaMemcpyAsync(target, source, piece(i), up ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, device.cuda.stream))) break;
+      if (!ok(cudaEventRecord(device.staged[slot], device.cuda.stream))) break;
+    }
+    if (!up && i > 0) {
+      const int64_t slot = (first + i - 1) % 2;
+      if (!ok(cudaEventSynchronize(device.staged[slot]))) break;
+      std::memcpy(static_cast<char*>(to) + (i - 1) * kStagingBytes, device.staging[slot], piece(i - 1));
+    }
+  }
+  return result == cudaSuccess ? Status{} : failure(result, up ? "a copy to the GPU" : "a copy from the GPU");
+}
+
+void upload(void* device, void* to, const void* from, int64_t bytes, Status* status) {
+  *status = copy(*static_cast<Device*>(device), to, from, bytes, true);
+}
+
+void download(void* device, void* to, const void* from, int64_t bytes, Status* status) {
+  *status = copy(*static_cast<Device*>(device), to, from, bytes, false);
+}
+
+void fill(void* device, void* to, int32_t byte, int64_t bytes, Status* status) {
+  if (bytes <= 0) return;
+  const cudaError_t result = cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), static_cast<Device*>(device)->cuda.stream);
+  if (result != cudaSuccess) *status = failure(result, "GPU memory to be filled");
+}
+
+void run(void* device, int64_t op, const Call* call, Status* status) {
+  for (int32_t i = 0; i < kOps[op].operand_count; ++i) {
+    const Tensor& t = call->operands[i];
+    if (t && t.rank == 1 && t.dim[0] > 1 && t.stride[0] != 1) {
+      *status = error(StatusCode::invalid_program, "Expected neighbouring elements for %s of %s but received a stride of %lld",
+                      kOps[op].operands[i].name, kOps[op].name, number(t.stride[0]));
+      return;
+    }
+  }
+  try {
+    *status = kKernels[op](*call, static_cast<const Device*>(device)->cuda);
+  } catch (const std::bad_alloc&) {
+    *status = error(StatusCode::out_of_memory, "Expected host memory for %s but received none", kOps[op].name);
+  }
+}
+
+void synchronize(void* opened, Status* status) {
+  Device& device = *static_cast<Device*>(opened);
+  const Cuda& cuda = device.cuda;
+  cudaError_t result = cudaMemcpyAsync(device.error_host, cuda.error_word, sizeof(int32_t), cudaMemcpyDeviceToHost, cuda.stream);
+  if (result == cudaSuccess) result = cudaStreamSynchronize(cuda.stream);
+  if (result != cudaSuccess) {
+    *status = failure(result, "the GPU to finish");
+    return;
+  }
+  const int32_t op = *device.error_host - 1;
+  if (op < 0) return;
+  *status = error(StatusCode::invalid_argument, "Expected indices and borders within their bounds for %s but received others",
+                  op < kOpCount ? kOps[op].name : "an op");
+  *device.error_host = 0;
+  result = cudaMemsetAsync(cuda.error_word, 0, sizeof(int32_t), cuda.stream);
+  if (result != cudaSuccess) *status = failure(result, "the error word to be cleared");
+}
+
+void describe(void* device, char* json, int64_t capacity) {
+  std::snprintf(json, static_cast<size_t>(capacity), "%s", static_cast<const Device*>(device)->description.c_str());
+}
+
+}  // namespace
+}  // namespace krait::cuda
+
+extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
+  using namespace krait::cuda;
+  static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
+                                            release, upload, download, fill, run,          synchronize, describe};
+  return &table;
+}
