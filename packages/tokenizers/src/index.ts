@@ -1,2 +1,4 @@
+export * from "./audio/index.js";
 export * from "./sequence/index.js";
 export * from "./text/index.js";
+export * from "./video/index.js";
