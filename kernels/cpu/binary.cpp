@@ -24,11 +24,12 @@ void apply(const BinaryArgs& args, const Cpu& cpu) {
   const Tensor& b = args.b;
   const Tensor& y = args.y;
   const bool one_row = b.dim[0] == 1;
-  const bool one_column = b.dim[1] == 1;
+  const bool is_number = one_row && b.dim[1] == 1;
+  const bool is_whole = b.dim[0] == a.dim[0] && b.dim[1] == a.dim[1];
+  const bool one_column = is_number || (b.dim[1] == 1 && !is_whole);
   int64_t rows = a.dim[0];
   int64_t width = a.dim[1];
-  const bool whole = one_row == (rows == 1) && one_column == (width == 1);
-  if (is_dense(a) && is_dense(y) && ((whole && is_dense(b)) || (one_row && one_column))) {
+  if (is_dense(a) && is_dense(y) && (is_number || (is_whole && is_dense(b)))) {
     width *= rows;
     rows = 1;
   }

@@ -1,7 +1,7 @@
 import { defineCases } from "../cases.js";
 
-export default defineCases("rms_norm", ({ random, sizes }) =>
-  sizes.flatMap((T) =>
+export default defineCases("rms_norm", ({ random, sizes }) => [
+  ...[0, ...sizes].flatMap((T) =>
     [1, 64, 129].flatMap((D) => [
       { name: `T=${T} D=${D}`, symbols: { T }, inputs: { x: random([T, D]), weight: random([D]) }, wide: ["x"] },
       {
@@ -12,4 +12,18 @@ export default defineCases("rms_norm", ({ random, sizes }) =>
       },
     ]),
   ),
-);
+  {
+    name: "wide residual",
+    symbols: { T: 17 },
+    attributes: { outDtype: "f32" },
+    inputs: { x: random([17, 50]), weight: random([50]), residual: random([17, 50]) },
+    wide: ["x", "residual"],
+  },
+  { name: "long rows", symbols: { T: 3 }, inputs: { x: random([3, 5003], "normal"), weight: random([5003]) } },
+  {
+    name: "eps larger than the squares",
+    symbols: { T: 9 },
+    attributes: { eps: 0.1 },
+    inputs: { x: random([9, 40], { low: -1e-3, high: 1e-3 }), weight: random([40]) },
+  },
+]);
