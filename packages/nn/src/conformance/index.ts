@@ -1,0 +1,1 @@
+export { checkLaws, type LawResult, lawLayouts, lawStack } from "./laws.js";
