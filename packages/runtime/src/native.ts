@@ -67,6 +67,13 @@ function candidates(file: string): string[] {
   return places;
 }
 
+/** Where a native file lies, and where it was looked for. */
+export function locateNative(file: "krait.node" | "krait_cuda.so"): { path?: string; searched: string[] } {
+  const searched = candidates(file);
+  const path = searched.find((p) => existsSync(p));
+  return path === undefined ? { searched } : { path, searched };
+}
+
 let loaded: NativeAddon | undefined;
 
 /**
