@@ -10,6 +10,7 @@ export {
 } from "@krait/core";
 export { type MediaInfo, probe } from "@krait/media";
 export type { EncoderConfig, EncoderConfigInput, Session, Snapshot } from "@krait/nn";
+export { type DoctorReport, doctor } from "./doctor.js";
 export { type EncodeFileOptions, type EncodeFileResult, encodeFile } from "./encode-file.js";
 export {
   type EncodeOptions,
