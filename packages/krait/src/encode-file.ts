@@ -1,3 +1,4 @@
+import { EnvironmentError } from "@krait/core";
 import { writeAtomically } from "@krait/formats";
 import { type MediaInfo, probe } from "@krait/media";
 import type { EncodeOptions, Encoder } from "./encoder.js";
@@ -28,7 +29,12 @@ export interface EncodeFileResult {
 
 const names = { 0: "text", 1: "audio", 2: "video", 255: "separator" } as const;
 
-/** Encodes sources into a feature file and, if asked, a page to look at. Memory does not grow with the input's length. */
+/**
+ * Encodes sources into a feature file and, if asked, a page to look at. Memory does not grow with the input's length.
+ *
+ * @throws what `stream()` throws, and EnvironmentError (OUTPUT_NOT_WRITABLE, OUTPUT_FOLDER_MISSING, DISK_FULL); nothing is left
+ * behind then. With PAGE_NOT_WRITTEN the feature file is whole and only the page is missing.
+ */
 export async function encodeFile(
   encoder: Encoder,
   sources: readonly Source[],
@@ -58,24 +64,38 @@ export async function encodeFile(
       }
     }
     const elapsedSeconds = (performance.now() - begun) / 1000;
-    if (page && job.page !== undefined) {
-      const html = await page.html({
+    const html = await page?.html(
+      {
         sources: await describeSources(sources, signal),
         model: encoder.model,
         device: describeDevice(encoder),
         version,
         elapsedSeconds,
         ...(job.options && { options: job.options }),
-      });
-      await writeAtomically(job.page, async (handle) => {
-        await handle.writeFile(html);
-      });
-    }
+      },
+      signal ? { signal } : {},
+    );
     const tokens = writer.rows;
+    // The page comes last: without it the features are still whole, the other way round a page would show what is not there.
     await writer.finish(signal);
+    if (html !== undefined && job.page !== undefined) await writePage(job.page, html, job.out);
     return { out: job.out, page: job.page, tokens, dim: encoder.dim, byModality, mediaSeconds, elapsedSeconds };
   } finally {
     await writer.abort();
+  }
+}
+
+async function writePage(path: string, html: string, features: string): Promise<void> {
+  try {
+    await writeAtomically(path, async (handle) => {
+      await handle.writeFile(html);
+    });
+  } catch (cause) {
+    throw new EnvironmentError(`Expected to write the page ${path} but received ${(cause as Error).message}`, {
+      code: "PAGE_NOT_WRITTEN",
+      hint: `The features are whole in ${features}. Free some space or check the folder's permissions for the page.`,
+      cause,
+    });
   }
 }
 
@@ -95,7 +115,7 @@ async function describeSources(sources: readonly Source[], signal: AbortSignal |
     const stream = info.streams.find((s) => s.kind === source.kind || (source.kind === "video" && s.kind === "image"));
     return {
       name: source.path,
-      kind: source.kind,
+      kind: stream?.kind === "image" ? ("image" as const) : source.kind,
       ...(info.durationSeconds !== undefined && { durationSeconds: info.durationSeconds }),
       ...(stream && { details: `${stream.codec}${stream.width ? `, ${stream.width}×${stream.height}` : ""}` }),
     };
