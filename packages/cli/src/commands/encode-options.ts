@@ -1,0 +1,131 @@
+import { extname } from "node:path";
+import {
+  choiceOption,
+  exclusive,
+  help,
+  numberOption,
+  type OptionSpec,
+  parseArguments,
+  timeOption,
+} from "../arguments.js";
+import { UsageFault } from "../fault.js";
+
+const specs: Readonly<Record<string, OptionSpec>> = {
+  model: { value: true },
+  out: { value: true },
+  page: { value: true },
+  "no-page": {},
+  text: { value: true, multiple: true },
+  fps: { value: true },
+  frames: { value: true },
+  "no-video": {},
+  "no-audio": {},
+  start: { value: true },
+  end: { value: true },
+  device: { value: true },
+  threads: { value: true },
+  dtype: { value: true },
+  "chunk-tokens": { value: true },
+  seed: { value: true },
+  quiet: {},
+  json: {},
+};
+
+/** A command line of `krait encode`, checked. What was not given is left out, so that the SDK's defaults hold. */
+export interface EncodePlan {
+  /** Files and words in the order given. */
+  inputs: ({ file: string } | { text: string })[];
+  /** A folder, or the seed of random weights. */
+  model: string | { seed: number };
+  out: string;
+  page: string | undefined;
+  video: boolean;
+  audio: boolean;
+  /** For video sources. */
+  sampling: { fps?: number; count?: number };
+  /** Seconds, for media. */
+  range: { start?: number; end?: number };
+  encoder: { device?: "auto" | "cpu" | "cuda"; threads?: number; dtype?: "f32" | "bf16"; chunkTokens?: number };
+  quiet: boolean;
+  json: boolean;
+}
+
+/** Parses the words after `krait encode`. Throws `UsageFault`. */
+export function parseEncode(argv: readonly string[]): EncodePlan {
+  const args = parseArguments("encode", argv, specs);
+  const { options } = args;
+  exclusive(args, "fps", "frames");
+  exclusive(args, "page", "no-page");
+  exclusive(args, "model", "seed");
+  exclusive(args, "no-video", "no-audio");
+  const has = (name: string) => options.has(name);
+
+  const inputs = args.ordered.flatMap((entry): EncodePlan["inputs"] => {
+    if ("operand" in entry) return [{ file: entry.operand }];
+    return entry.option === "text" && entry.value !== undefined ? [{ text: entry.value }] : [];
+  });
+  if (inputs.length === 0) {
+    throw new UsageFault(
+      "Expected at least one file for krait encode but received none",
+      "NO_SOURCES",
+      "Name a file: `krait encode talk.mp4 --out talk.safetensors`.",
+    );
+  }
+  const out = path(options.get("out"), "out");
+  if (out === undefined) {
+    throw new UsageFault(
+      "Expected --out for krait encode but received none",
+      "OUT_MISSING",
+      "Say where the features go: `--out features.safetensors`.",
+    );
+  }
+  const start = timeOption(args, "start");
+  const end = timeOption(args, "end");
+  if (end !== undefined && end <= (start ?? 0)) {
+    throw new UsageFault(
+      `Expected a time after ${start ?? 0} s for --end but received ${end} s`,
+      "INVALID_OPTION",
+      "The part goes from --start up to --end.",
+    );
+  }
+  return {
+    inputs,
+    model: path(options.get("model"), "model") ?? {
+      seed: numberOption(args, "seed", { integer: true, min: 0 }) ?? 0,
+    },
+    out,
+    page: has("no-page") ? undefined : (path(options.get("page"), "page") ?? pageBeside(out)),
+    video: !has("no-video"),
+    audio: !has("no-audio"),
+    sampling: defined({
+      fps: numberOption(args, "fps", { above: 0, max: 1000 }),
+      count: numberOption(args, "frames", { integer: true, min: 1, max: 10_000_000 }),
+    }),
+    range: defined({ start, end }),
+    encoder: defined({
+      device: choiceOption(args, "device", ["auto", "cpu", "cuda"]),
+      threads: numberOption(args, "threads", { integer: true, min: 1, max: 1024 }),
+      dtype: choiceOption(args, "dtype", ["f32", "bf16"]),
+      chunkTokens: numberOption(args, "chunk-tokens", { integer: true, min: 1, max: 2 ** 20 }),
+    }),
+    quiet: has("quiet"),
+    json: has("json"),
+  };
+}
+
+/** `talk.safetensors` → `talk.html`; a name of another kind keeps its ending. */
+export function pageBeside(out: string): string {
+  return extname(out).toLowerCase() === ".safetensors" ? `${out.slice(0, -".safetensors".length)}.html` : `${out}.html`;
+}
+
+function path(value: string | undefined, name: string): string | undefined {
+  if (value !== "") return value;
+  throw new UsageFault(`Expected a path for --${name} but received ""`, "INVALID_OPTION", help("encode"));
+}
+
+type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** Without the fields that are undefined. */
+function defined<T extends object>(fields: T): Defined<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>;
+}

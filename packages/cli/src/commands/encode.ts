@@ -1,0 +1,124 @@
+import { basename } from "node:path";
+import type { EncodeFileResult, Source } from "krait";
+import { oneLine } from "../fault.js";
+import { count, duration, ratio } from "../format.js";
+import { inspectInput } from "../inputs.js";
+import type { Command } from "../main.js";
+import { checkOutputs } from "../outputs.js";
+import { startProgress } from "../progress.js";
+import { loadSdk, type Sdk } from "../sdk.js";
+import { type EncodePlan, parseEncode } from "./encode-options.js";
+
+/** `krait encode`: features of files into a file, with a page to look at. */
+export const encode: Command = async (argv, { signal, print }) => {
+  const plan = parseEncode(argv);
+  const names = plan.inputs.map((input) => ("file" in input ? basename(input.file) : "text"));
+  const first = `00:00:00 / --:--:--  reading ${oneLine(names.join(", "))}`;
+  const progress = startProgress(first, { quiet: plan.quiet, out: process.stderr });
+  try {
+    await checkOutputs(plan);
+    const sdk = await loadSdk();
+    const sources = await openSources(sdk, plan, progress.note, signal);
+    if (typeof plan.model !== "string") {
+      progress.note(
+        `note: no --model was given. The built-in encoder serves, whose weights are random numbers (seed ${plan.model.seed}): ` +
+          "it has not been trained, so the features carry no learned meaning.",
+      );
+    }
+    const encoder = await sdk.loadEncoder(plan.model, { ...plan.encoder, signal });
+    try {
+      const result = await sdk.encodeFile(encoder, sources, {
+        out: plan.out,
+        page: plan.page,
+        title: names.join(", "),
+        options: describeOptions(plan),
+        signal,
+        onProgress: progress.update,
+      });
+      progress.close();
+      const { name, random, sha256 } = encoder.model;
+      const model = { name, random, sha256 };
+      print(plan.json ? `${JSON.stringify({ ...result, model, device: encoder.device.kind })}\n` : summary(result));
+      return 0;
+    } finally {
+      await encoder.close();
+    }
+  } finally {
+    progress.close();
+  }
+};
+
+/** What to encode, in the order given. Throws `InputError` where a file holds nothing that is wanted. */
+async function openSources(
+  sdk: Sdk,
+  plan: EncodePlan,
+  note: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Source[]> {
+  const sources: Source[] = [];
+  for (const input of plan.inputs) {
+    if ("text" in input) {
+      sources.push(sdk.text(input.text, { name: "--text" }));
+      continue;
+    }
+    const found = await inspectInput(sdk, input.file, signal);
+    if (found.kind === "text") {
+      sources.push(sdk.textFile(input.file));
+      continue;
+    }
+    const { streams } = found.info;
+    const has = (kind: string) => streams.some((stream) => stream.kind === kind && stream.codec !== "unknown");
+    const before = sources.length;
+    if (plan.video && has("video")) sources.push(sdk.video(input.file, { ...plan.sampling, ...plan.range }));
+    if (plan.audio && has("audio")) sources.push(sdk.audio(input.file, plan.range));
+    if (plan.video && streams.every((stream) => stream.kind === "image")) sources.push(sdk.image(input.file));
+    else if (streams.some((stream) => stream.attachedPicture)) {
+      note(`note: the cover picture inside ${oneLine(input.file)} is left out.`);
+    }
+    if (sources.length === before) {
+      const kinds = streams.map((stream) => `${stream.kind} (${stream.codec})`).join(", ");
+      const wanted = [plan.video && "video", plan.audio && "audio"].filter(Boolean).join(" or ");
+      throw new sdk.InputError(`Expected ${wanted} for ${input.file} but received ${kinds}`, {
+        code: "NOTHING_TO_ENCODE",
+        hint: "`krait probe` shows what the file holds; see also --no-video and --no-audio.",
+      });
+    }
+  }
+  return sources;
+}
+
+/** What was asked for, as it is stored with the features. */
+function describeOptions({
+  inputs,
+  model,
+  sampling,
+  range,
+  video,
+  audio,
+  encoder,
+}: EncodePlan): Record<string, unknown> {
+  return {
+    inputs: inputs.map((input) => ("file" in input ? input.file : { text: input.text })),
+    ...(typeof model === "string" ? { model } : model),
+    ...sampling,
+    ...range,
+    ...(video ? {} : { video }),
+    ...(audio ? {} : { audio }),
+    ...encoder,
+  };
+}
+
+function summary(result: EncodeFileResult): string {
+  const { out, page, tokens, dim, byModality, mediaSeconds, elapsedSeconds } = result;
+  const kinds = Object.entries(byModality).filter(([, number]) => number > 0);
+  const time =
+    mediaSeconds > 0 ? `${duration(mediaSeconds)} of media in ${duration(elapsedSeconds)}` : duration(elapsedSeconds);
+  const speed = mediaSeconds > 0 && elapsedSeconds > 0 ? ` (${ratio(mediaSeconds / elapsedSeconds)}x realtime)` : "";
+  return [
+    `features  ${out}`,
+    ...(page === undefined ? [] : [`page      ${page}`]),
+    `tokens    ${count(tokens)} of ${dim} numbers: ${kinds.map(([name, number]) => `${count(number)} ${name}`).join(", ")}`,
+    `time      ${time}${speed}`,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,62 @@
+export const overview = `krait: long video, audio and text to time-stamped features
+
+usage
+  krait encode FILE… --out F.safetensors   features of the files, and a page to look at
+  krait probe FILE                         what a file holds
+  krait doctor                             what this machine can do, and what it lacks
+  krait help COMMAND                       the options of a command
+
+options
+  --json       results as JSON on standard output, errors as JSON on standard error
+  --version    --help
+
+exit codes
+  0 done   2 wrong command line   3 bad input   4 something missing on this machine
+  5 partly done   130 interrupted   1 a defect in Krait
+KRAIT_DEBUG=1 adds the stack to an error.
+`;
+
+export const commandHelp: Readonly<Record<string, string>> = {
+  encode: `krait encode FILE… --out F.safetensors [options]
+
+Each file is looked into: media give their video and their sound, images a picture, .txt, .md and
+other UTF-8 files give text. All become one sequence, ordered by time; text before the first timed
+file stands before it, text after it stands after the last.
+
+what goes in
+  --text "…"          words, placed as a file would be; may be given more than once
+  --fps N             frames kept per second of media (default 2)
+  --frames N          or: so many frames over the whole
+  --no-video          only the sound of media
+  --no-audio          only the pictures
+  --start T --end T   a part of the media; seconds or HH:MM:SS
+
+the model
+  --model DIR         a folder with config.json and model.safetensors; without it an encoder with
+                      random weights serves, whose features carry no learned meaning
+  --seed N            the seed of those random weights (default 0)
+  --device D          auto, cpu or cuda (default auto)
+  --threads N         CPU threads (default: all cores)
+  --dtype D           f32 or bf16 (default f32)
+  --chunk-tokens N    tokens per native run (default 2048)
+
+what comes out
+  --out F             the feature file: features [tokens, dim] f32, times [tokens, 2] f64 seconds,
+                      modality [tokens] u8 (0 text, 1 audio, 2 video or image, 255 separator)
+  --page F            the page to look at (default: beside the feature file, .html)
+  --no-page           no page
+  --json              a summary as one JSON object
+  --quiet             no progress and no notes
+`,
+  probe: `krait probe FILE [--json]
+
+Tells what a file holds without decoding it: its container, streams, times, sizes and rates.
+`,
+  doctor: `krait doctor [--json]
+
+Tells what this machine can do: CPU, native addon, oneDNN, CUDA (and which of plugin, driver and
+device is missing), ffmpeg, sharp. Exit code 0 when the CPU can serve, 4 when not.
+`,
+  help: `krait help [COMMAND]
+`,
+};
