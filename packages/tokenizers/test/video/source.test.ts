@@ -98,6 +98,7 @@ describe("video tokens", () => {
       try {
         for (; asked < 100; ) yield frame(asked++);
       } finally {
+        await new Promise((resolve) => setTimeout(resolve, 5));
         ended = true;
       }
     }
