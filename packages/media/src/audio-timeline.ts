@@ -34,7 +34,7 @@ export class AudioTimeline {
   *push(time: number, samples: Float32Array): Generator<AudioPart, void, undefined> {
     checkFinite(samples, time, this.sampleRate, this.name);
     this.#origin ??= time;
-    const due = this.#origin + this.#count / this.sampleRate;
+    const due = this.end;
     const gap = time - due;
     let kept = samples;
     if (gap > jitterSeconds) {
@@ -51,6 +51,17 @@ export class AudioTimeline {
     yield* this.#append(kept);
   }
 
+  /** Seconds at which the next sample is due. */
+  get end(): number {
+    return this.#origin === undefined ? Number.NEGATIVE_INFINITY : this.#origin + this.#count / this.sampleRate;
+  }
+
+  /** Start of the part that is still growing, seconds; infinity where there is none. */
+  get pendingStart(): number {
+    return this.#filled === 0 ? Number.POSITIVE_INFINITY : this.end - this.#filled / this.sampleRate;
+  }
+
+  /** Gives out what is pending. */
   *flush(): Generator<AudioPart, void, undefined> {
     if (this.#filled > 0) yield this.#take();
   }

@@ -10,7 +10,7 @@ import type { MediaPart } from "./media-part.js";
 import type { StreamContext } from "./media-stream.js";
 import { NutDemuxer, type NutPacket } from "./nut/demuxer.js";
 import type { Source } from "./open-source.js";
-import { PartOrder } from "./part-order.js";
+import { PartOrder, slackSeconds } from "./part-order.js";
 import { findProgram } from "./programs.js";
 import { FrameSampler, type SamplingGrid, samplingGrid } from "./sampling.js";
 import { inputGuards, inputUrl } from "./whitelists.js";
@@ -53,8 +53,8 @@ export async function* decodeMedia(
   context.signal.addEventListener("abort", onClose, { once: true });
   const frameBytes = job.video === undefined ? 0 : job.video.width * job.video.height * 3;
   const demuxer = new NutDemuxer(process.read, Math.max(frameBytes, maxAudioPacket));
-  const order = new PartOrder(job.video?.frameSeconds ?? 0);
   const timeline = new AudioTimeline(job.audio?.sampleRate ?? 1, source.path, limits.maxDurationSeconds);
+  const order = new PartOrder(job.video?.frameSeconds ?? 0, () => timeline.pendingStart);
   context.measure(() => process.buffered + demuxer.buffered + order.buffered + timeline.buffered);
   const sampler = new FrameSampler(job.video?.grid);
   const reached = { video: Number.NEGATIVE_INFINITY, audio: Number.NEGATIVE_INFINITY };
@@ -100,6 +100,8 @@ function* accept(
       });
     }
     if (sampler.keeps(time)) {
+      // The audio stands still, so what it has begun is complete.
+      if (time - timeline.end > slackSeconds) for (const part of timeline.flush()) yield* order.audio(part);
       yield* order.video({ kind: "video", pixels: data, width, height, start: time, end: time });
     }
   } else if (stream.kind === "audio" && job.audio !== undefined) {
@@ -171,7 +173,8 @@ function ffmpegArguments(job: Job): { input: string; inputOptions: string[]; out
     const span = interleaveBytes / (video.width * video.height * 3 * rate);
     outputOptions.push(
       ...["-map", `0:${video.stream.index}`, "-filter:v", videoFilter(video, plan.start, plan.end)],
-      ...["-c:v", "rawvideo", "-vsync", "passthrough", "-enc_time_base", "-1"],
+      // One encoder thread: more would hold a frame each, and so put video behind audio.
+      ...["-c:v", "rawvideo", "-threads:v", "1", "-vsync", "passthrough", "-enc_time_base", "-1"],
       ...["-max_interleave_delta", String(Math.round(Math.min(10, Math.max(0.25, span)) * 1e6))],
       ...["-muxing_queue_data_threshold", String(4 * interleaveBytes)],
     );
@@ -204,6 +207,12 @@ function checkEnd(
   const tail = exit.messages.slice(-4).join("; ");
   const nothing = reached.video === Number.NEGATIVE_INFINITY && reached.audio === Number.NEGATIVE_INFINITY;
   if (exit.error !== undefined) {
+    if (/too many packets buffered/i.test(tail)) {
+      throw new InputError(`Expected audio and video side by side for ${source.path} but received them far apart`, {
+        code: "MEDIA_INTERLEAVING",
+        hint: "Ask for smaller or fewer frames, or decode video and audio in two calls.",
+      });
+    }
     if (isSpawnFailure(exit.error)) throw spawnFailure(program, exit.error);
     throw new InputError(`Expected decodable media for ${source.path} but received ${tail || exit.error.message}`, {
       code: /partial file|truncat|prematurely/i.test(tail) ? "MEDIA_TRUNCATED" : "MEDIA_INVALID",

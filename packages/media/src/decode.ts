@@ -11,6 +11,7 @@ import { decodeWav } from "./wav/decode-wav.js";
 
 /**
  * Decodes video and audio together, in the order of their start times, as fast as the parts are pulled and no faster.
+ * (Only a file whose streams lie over 10 s apart may break the order between them; within each, starts never fall.)
  *
  * **Time.** Zero is the zero of the container's timeline: edit lists and late starts are honoured, a transport stream
  * keeps its own clock. What lies before zero is clipped.
@@ -29,7 +30,7 @@ import { decodeWav } from "./wav/decode-wav.js";
  * the signal kill the decoder at once.
  *
  * Throws (from the loop) what `probe` throws, and `InputError`: MEDIA_NO_VIDEO, MEDIA_NO_AUDIO, MEDIA_INVALID,
- * MEDIA_TRUNCATED, MEDIA_STALLED, MEDIA_TIMES_INVALID, MEDIA_TOO_LARGE, MEDIA_TOO_LONG, MEDIA_TOO_MANY_CHANNELS,
+ * MEDIA_TRUNCATED, MEDIA_STALLED, MEDIA_INTERLEAVING, MEDIA_TIMES_INVALID, MEDIA_TOO_LARGE, MEDIA_TOO_LONG, MEDIA_TOO_MANY_CHANNELS,
  * SAMPLES_NOT_FINITE, DURATION_UNKNOWN; `EnvironmentError`: DECODER_OUTPUT_INVALID; `AbortedError`.
  * Throws at once: `UsageError` INVALID_OPTION.
  */

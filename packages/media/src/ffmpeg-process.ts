@@ -1,7 +1,7 @@
 import type { ChildProcess } from "node:child_process";
-import { PassThrough } from "node:stream";
 import { EnvironmentError, InputError } from "@krait/core";
 import ffmpeg from "fluent-ffmpeg";
+import { ByteQueue } from "./byte-queue.js";
 
 /** The one file that knows fluent-ffmpeg. It is archived upstream; a replacement needs only this interface. */
 export interface FfmpegProcess {
@@ -50,14 +50,12 @@ interface LinesRing {
 }
 
 export function startFfmpeg({ program, inputOptions, input, outputOptions, stallSeconds }: FfmpegStart): FfmpegProcess {
-  // emitClose off: fluent-ffmpeg takes a closed target for a consumer that left, and reports a race as an error.
-  const output = new PassThrough({ highWaterMark: pipeBytes, emitClose: false });
+  const output = new ByteQueue(pipeBytes);
   const messages: string[] = [];
   let lastSign = Date.now();
   let child: ChildProcess | undefined;
   let killed = false;
   let settled = false;
-  let wake = () => {};
 
   const command = ffmpeg({ stdoutLines: keptMessages });
   harden(command as unknown as CommandInternals, program);
@@ -90,52 +88,43 @@ export function startFfmpeg({ program, inputOptions, input, outputOptions, stall
 
   async function kill(): Promise<void> {
     killed = true;
-    wake();
+    output.interrupt();
     if (!settled && child !== undefined) end(child);
     await exit;
-    output.destroy();
+    output.discard();
   }
 
   async function read(): Promise<Uint8Array | undefined> {
-    const waitingSince = Date.now();
-    for (;;) {
-      if (killed) return undefined;
-      const chunk = output.read() as Buffer | null;
-      if (chunk !== null) return chunk;
-      if (output.readableEnded) return undefined;
-      const idle = Date.now() - Math.max(waitingSince, lastSign);
-      if (idle >= stallSeconds * 1000) {
-        const tail = messages.join("; ");
-        await kill();
-        throw new InputError(
-          `Expected bytes from ffmpeg for ${input} but received none for ${stallSeconds} s${tail ? `: ${tail}` : ""}`,
-          {
-            code: "MEDIA_STALLED",
-            hint: "Check the disk or network share the file is on, or raise limits.stallSeconds.",
-          },
-        );
-      }
-      await change(stallSeconds * 1000 - idle);
-    }
+    const chunk = killed ? undefined : output.shift();
+    return chunk ?? waitForBytes();
   }
 
-  /** Waits for bytes, the end or a kill, at most `milliseconds`. */
-  function change(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      wake = () => {
-        clearTimeout(timer);
-        output.off("readable", wake).off("end", wake).off("error", wake);
-        resolve();
-      };
-      const timer = setTimeout(wake, Math.max(1, milliseconds));
-      output.on("readable", wake).on("end", wake).on("error", wake);
+  async function waitForBytes(): Promise<Uint8Array | undefined> {
+    const waitingSince = Date.now();
+    const clock = setInterval(() => output.interrupt(), Math.min(1000, stallSeconds * 250));
+    try {
+      for (;;) {
+        if (killed || output.drained) return undefined;
+        const chunk = output.shift();
+        if (chunk !== undefined) return chunk;
+        if (Date.now() - Math.max(waitingSince, lastSign) >= stallSeconds * 1000) break;
+        await output.change();
+      }
+    } finally {
+      clearInterval(clock);
+    }
+    const tail = messages.length > 0 ? `: ${messages.join("; ")}` : "";
+    await kill();
+    throw new InputError(`Expected bytes from ffmpeg for ${input} but received none for ${stallSeconds} s${tail}`, {
+      code: "MEDIA_STALLED",
+      hint: "Check the disk or network share the file is on, or raise limits.stallSeconds.",
     });
   }
 
   return {
     read,
     get buffered() {
-      return output.readableLength + output.writableLength;
+      return output.buffered;
     },
     exit,
     kill,

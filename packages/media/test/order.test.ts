@@ -20,15 +20,27 @@ const show = (parts: Iterable<MediaPart>) =>
 describe("PartOrder", () => {
   test("a frame ends where the next begins, and audio in between waits for it", () => {
     const order = new PartOrder(0.04);
-    expect(show(order.audio(sound(0)))).toEqual(["a0"]);
-    expect(show(order.video(frame(0.5)))).toEqual([]);
-    expect(show(order.audio(sound(0.4)))).toEqual(["a0.4"]);
-    expect(show(order.audio(sound(0.6)))).toEqual([]);
+    expect(show(order.audio(sound(0)))).toEqual([]);
+    expect(show(order.video(frame(0.5)))).toEqual(["a0"]);
+    expect(show(order.audio(sound(0.4)))).toEqual([]);
+    expect(show(order.audio(sound(0.8)))).toEqual(["a0.4"]);
     expect(order.buffered).toBe(43);
-    expect(show(order.video(frame(1)))).toEqual(["v0.5-1", "a0.6"]);
+    expect(show(order.video(frame(1)))).toEqual(["v0.5-1", "a0.8"]);
     expect(show(order.audio(sound(1.5)))).toEqual([]);
     expect(show(order.flush())).toEqual(["v1-1.04", "a1.5"]);
     expect(order.buffered).toBe(0);
+  });
+
+  test("audio that arrives a little after a later frame still leaves before it", () => {
+    const order = new PartOrder(0.04);
+    const shown = [
+      ...show(order.video(frame(1))),
+      ...show(order.video(frame(1.04))),
+      ...show(order.audio(sound(0.98))),
+      ...show(order.video(frame(1.08))),
+      ...show(order.flush()),
+    ];
+    expect(shown).toEqual(["a0.98", "v1-1.04", "v1.04-1.08", "v1.08-1.12"]);
   });
 
   test("a frame that nothing follows holds no more than a minute of audio", () => {
@@ -40,6 +52,7 @@ describe("PartOrder", () => {
       shown.push(...show(order.audio(sound(i / 10))));
       most = Math.max(most, order.buffered);
     }
+    shown.push(...show(order.flush()));
     expect(shown[0]).toBe("v0-0.04");
     expect(shown).toHaveLength(1001);
     expect(most).toBeLessThan(700 * 40);

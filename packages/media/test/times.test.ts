@@ -177,12 +177,61 @@ describe("audio and video on one clock", () => {
     expect(samples.length / 16000).toBeCloseTo(2, 2);
   });
 
-  test("parts leave in the order of their starts", async () => {
-    const result = await decoded(decode(at("sync.mp4"), { video: { sampling: { fps: 1 }, ...small }, audio }));
-    const starts = result.parts.map((part) => part.start);
-    expect(starts).toEqual([...starts].sort((a, b) => a - b));
-    expect(result.video).toHaveLength(5);
-    expect(result.audio.length).toBeGreaterThan(40);
+  test.each([
+    ["side by side", "-f lavfi -i testsrc2=size=64x48:rate=25:duration=30 -f lavfi -i sine=duration=30"],
+    ["audio ends early", "-f lavfi -i testsrc2=size=64x48:rate=25:duration=30 -f lavfi -i sine=duration=3"],
+    ["video ends early", "-f lavfi -i testsrc2=size=64x48:rate=25:duration=3 -f lavfi -i sine=duration=30"],
+    [
+      "audio begins late",
+      "-f lavfi -i testsrc2=size=64x48:rate=25:duration=30 -itsoffset 20 -f lavfi -i sine=duration=5",
+    ],
+  ])("parts leave in the order of their starts: %s", async (name, args) => {
+    const path = await ffmpeg(
+      `${args} -map 0 -map 1 -c:v libx264 -bf 2 -c:a aac`,
+      at(`${name.replaceAll(" ", "-")}.mp4`),
+    );
+    for (const sampling of ["all", { fps: 1 }, { count: 2 }] as const) {
+      const { parts, video } = await decoded(decode(path, { video: { sampling, ...small }, audio }));
+      const starts = parts.map((part) => part.start);
+      expect(starts).toEqual([...starts].sort((a, b) => a - b));
+      expect(video.length).toBeGreaterThan(1);
+    }
+  });
+
+  test("one frame of hours ago holds the sound no longer than a minute", async () => {
+    const path = await ffmpeg(
+      "-f lavfi -i testsrc2=size=64x48:rate=1:duration=400 -f lavfi -i sine=sample_rate=8000:duration=400 -c:v libx264 -c:a aac",
+      at("sparse.mkv"),
+    );
+    const stream = decode(path, { video: { sampling: { count: 2 }, ...small }, audio });
+    let most = 0;
+    const frames: [number, number][] = [];
+    let parts = 0;
+    for await (const part of stream) {
+      most = Math.max(most, stream.bufferedBytes);
+      if (part.kind === "video") frames.push([part.start, part.end]);
+      else parts++;
+    }
+    expect(frames.map(([start]) => start)).toEqual([100, 300].map((t) => expect.closeTo(t, 0)));
+    for (const [start, end] of frames) expect(end - start).toBeCloseTo(1, 6);
+    expect(parts).toBeGreaterThan(3990);
+    expect(most).toBeLessThan(75 * 16000 * 4 + 2 ** 20);
+  });
+
+  test("a picture that was filmed sideways stands upright", async () => {
+    const flat = await ffmpeg(
+      "-f lavfi -i color=red:size=64x48:rate=5:duration=1,drawbox=x=0:y=0:w=16:h=48:color=blue:t=fill -c:v libx264",
+      at("flat.mp4"),
+    );
+    // This ffmpeg writes the tag as a counter-clockwise display matrix.
+    const turned = await ffmpeg(`-i ${flat} -c copy -metadata:s:v rotate=90`, at("turned.mp4"));
+    expect((await probe(turned)).streams[0]).toMatchObject({ width: 64, height: 48, rotation: 270 });
+    const [frame] = (await decoded(decode(turned, { video: { sampling: "all" } }))).video;
+    expect([frame!.width, frame!.height]).toEqual([48, 64]);
+    // 270 degrees clockwise: the stored left edge is at the bottom.
+    const blue = (x: number, y: number) => frame!.pixels[(y * 48 + x) * 3 + 2]!;
+    expect(blue(24, 60)).toBeGreaterThan(200);
+    expect(blue(24, 4)).toBeLessThan(60);
   });
 
   test("a range cuts audio at the sample", async () => {

@@ -147,7 +147,8 @@ export class NutDemuxer {
     if (!Number.isSafeInteger(pts) || pts < 0) throw nutError(`the timestamp ${pts}`);
     this.#lastPts[streamId] = pts;
     this.#reader.skip(cursor.offset);
-    const data = new Uint8Array(size);
+    // Not zeroed first: it is filled whole or thrown away.
+    const data = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
     data.set(elided);
     size -= elided.length;
     if (!(await this.#reader.readInto(data.subarray(elided.length)))) throw nutCut("a frame");
