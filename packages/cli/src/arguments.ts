@@ -62,11 +62,14 @@ function badArguments(error: NodeJS.ErrnoException, command: string): Error {
     return new UsageFault(`Expected a known option but received ${name ?? "another"}`, "UNKNOWN_OPTION", help(command));
   }
   if (error.code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") {
+    const ambiguous = /ambiguous/.test(error.message);
     const message = error.message.split("\n")[0]!.replace(/\.$/, "");
     return new UsageFault(
-      `Expected another use of ${name ?? "the options"}: ${message}`,
+      ambiguous
+        ? `Expected a value for ${name} but received what looks like an option`
+        : `Expected another use of ${name ?? "the options"}: ${message}`,
       "INVALID_OPTION",
-      help(command),
+      ambiguous ? `A value that begins with a dash is written ${name}=VALUE.` : help(command),
     );
   }
   return error;

@@ -1,0 +1,114 @@
+import { describe, expect, it } from "vitest";
+import { pageBeside, parseEncode } from "../src/commands/encode-options.js";
+import { toFault } from "../src/fault.js";
+
+const parse = (line: string) => parseEncode(line.split(" "));
+
+function faultOf(line: string) {
+  try {
+    parseEncode(line === "" ? [] : line.split(" "));
+  } catch (error) {
+    return toFault(error);
+  }
+  throw new Error(`expected a fault for: ${line}`);
+}
+
+describe("krait encode's command line", () => {
+  it("leaves out what was not given, so that the SDK's defaults hold", () => {
+    expect(parse("a.mp4 --out f.safetensors")).toEqual({
+      inputs: [{ file: "a.mp4" }],
+      model: { seed: 0 },
+      out: "f.safetensors",
+      page: "f.html",
+      video: true,
+      audio: true,
+      sampling: {},
+      range: {},
+      encoder: {},
+      quiet: false,
+      json: false,
+    });
+  });
+
+  it("reads every option", () => {
+    const line =
+      "a.mp4 --model m --out=f --page p.html --fps 0.5 --no-audio --start 1:30 --end 01:00:00.5 --device cuda --threads 3 --dtype bf16 --chunk-tokens 512 --quiet --json";
+    expect(parse(line)).toEqual({
+      inputs: [{ file: "a.mp4" }],
+      model: "m",
+      out: "f",
+      page: "p.html",
+      video: true,
+      audio: false,
+      sampling: { fps: 0.5 },
+      range: { start: 90, end: 3600.5 },
+      encoder: { device: "cuda", threads: 3, dtype: "bf16", chunkTokens: 512 },
+      quiet: true,
+      json: true,
+    });
+    expect(parse("a --out f --frames 8 --seed 5 --no-video --no-page")).toMatchObject({
+      sampling: { count: 8 },
+      model: { seed: 5 },
+      video: false,
+      page: undefined,
+    });
+  });
+
+  it("keeps files and words in the order they were written", () => {
+    const inputs = parseEncode([
+      "--text",
+      "one",
+      "b.mp4",
+      "--out",
+      "f",
+      "--text=-- two",
+      "c.txt",
+      "--",
+      "--d.mp4",
+    ]).inputs;
+    expect(inputs).toEqual([
+      { text: "one" },
+      { file: "b.mp4" },
+      { text: "-- two" },
+      { file: "c.txt" },
+      { file: "--d.mp4" },
+    ]);
+  });
+
+  it.each([
+    ["", "NO_SOURCES"],
+    ["--out f", "NO_SOURCES"],
+    ["a.mp4", "OUT_MISSING"],
+    ["a --out f --colour", "UNKNOWN_OPTION"],
+    ["a --out f --out g", "OPTION_REPEATED"],
+    ["a --out", "INVALID_OPTION"],
+    ["a --out f --quiet=yes", "INVALID_OPTION"],
+    ["a --out f --text -x", "INVALID_OPTION"],
+    ["a --out f --fps 1 --frames 2", "OPTIONS_EXCLUDE"],
+    ["a --out f --page p --no-page", "OPTIONS_EXCLUDE"],
+    ["a --out f --model m --seed 1", "OPTIONS_EXCLUDE"],
+    ["a --out f --no-video --no-audio", "OPTIONS_EXCLUDE"],
+    ["a --out f --fps 0", "INVALID_OPTION"],
+    ["a --out f --fps 0x10", "INVALID_OPTION"],
+    ["a --out f --fps 1e9", "INVALID_OPTION"],
+    ["a --out f --frames 1.5", "INVALID_OPTION"],
+    ["a --out f --threads 0", "INVALID_OPTION"],
+    ["a --out f --chunk-tokens 1048577", "INVALID_OPTION"],
+    ["a --out f --seed=-1", "INVALID_OPTION"],
+    ["a --out f --seed 9007199254740993", "INVALID_OPTION"],
+    ["a --out f --dtype f16", "INVALID_OPTION"],
+    ["a --out f --device gpu", "INVALID_OPTION"],
+    ["a --out f --start 1:75", "INVALID_OPTION"],
+    ["a --out f --start soon", "INVALID_OPTION"],
+    ["a --out f --start 5 --end 5", "INVALID_OPTION"],
+    ["a --out f --end 0", "INVALID_OPTION"],
+  ])("refuses: %s", (line, code) => {
+    expect(faultOf(line)).toMatchObject({ kind: "usage", code, hint: expect.stringMatching(/\S/) });
+  });
+
+  it("puts the page beside the features", () => {
+    expect(pageBeside("a/talk.safetensors")).toBe("a/talk.html");
+    expect(pageBeside("a.b/talk")).toBe("a.b/talk.html");
+    expect(pageBeside("page.html")).toBe("page.html.html");
+  });
+});
