@@ -48,6 +48,14 @@ way from file to encoder, but they carry no learned meaning; the page shows how 
 const clip = makeClip(folder);
 const out = join(folder, "features.safetensors");
 const page = join(folder, "index.html");
-const { code, stdout } = await krait(["encode", clip.path, paragraph, "--out", out, "--page", page, "--json"]);
+const { code, stdout } = await krait([
+  "encode",
+  ...[clip.path, paragraph].map(shown),
+  "--out",
+  shown(out),
+  "--page",
+  shown(page),
+  "--json",
+]);
 if (code === 0) summarise(clip, JSON.parse(stdout));
 process.exitCode = code;
