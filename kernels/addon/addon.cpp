@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "../cpu/backend.h"
-#include "../executor/device.h"
+#include "../executor/run.h"
 #include "krait/ops.h"
 
 namespace {
@@ -103,8 +103,6 @@ bool bytes_of(const Napi::Value& value, Bytes* bytes) {
   bytes->size = array.ByteLength();
   return true;
 }
-
-class DeviceObject;
 
 struct AddonData {
   std::unique_ptr<Completions> completions;
@@ -250,7 +248,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Program",
-                       {InstanceMethod<&ProgramObject::run>("run"), InstanceMethod<&ProgramObject::close>("close"),
+                       {InstanceMethod<&ProgramObject::run>("run"), InstanceMethod<&ProgramObject::measure>("measure"),
+                        InstanceMethod<&ProgramObject::close>("close"),
                         InstanceMethod<&ProgramObject::arena>("arena")});
   }
   explicit ProgramObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ProgramObject>(info) {}
@@ -258,49 +257,56 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   void attach(std::shared_ptr<LoadedProgram> loaded) { loaded_ = std::move(loaded); }
 
  private:
-  // run({ symbols: number[], inputs: TypedArray[], outputs: TypedArray[], buffers: Buffer[] }) → { done: Promise, cancel() }
-  Napi::Value run(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    const auto fail = [&](const char* message) {
-      Napi::Object result = Napi::Object::New(env);
-      result.Set("done", reject(env, invalid(message)));
-      result.Set("cancel", Napi::Function::New(env, [](const Napi::CallbackInfo&) {}));
-      return result;
-    };
-    if (!loaded_) return fail("Expected an open program but received one that is closed");
-    const Napi::Object options = info[0].As<Napi::Object>();
+  // The common part of run and measure: { symbols, inputs, outputs, buffers }. The message names what is wrong.
+  const char* read_request(const Napi::Object& options, RunRequest* request, std::vector<Napi::ObjectReference>* targets) {
+    if (!loaded_) return "Expected an open program but received one that is closed";
     const Napi::Array symbols = options.Get("symbols").As<Napi::Array>();
     const Napi::Array inputs = options.Get("inputs").As<Napi::Array>();
     const Napi::Array outputs = options.Get("outputs").As<Napi::Array>();
     const Napi::Array buffers = options.Get("buffers").As<Napi::Array>();
-
-    auto request = std::make_shared<RunRequest>();
     request->cancel = std::make_shared<std::atomic<bool>>(false);
     for (uint32_t i = 0; i < symbols.Length(); ++i) request->symbols.push_back(symbols.Get(i).As<Napi::Number>().Int64Value());
     for (uint32_t i = 0; i < inputs.Length(); ++i) {
       Bytes bytes{};
-      if (!bytes_of(inputs.Get(i), &bytes)) return fail("Expected a typed array for every input");
+      if (!bytes_of(inputs.Get(i), &bytes)) return "Expected a typed array for every input";
       request->inputs.push_back(std::make_shared<Staging>(static_cast<int64_t>(bytes.size)));
       if (bytes.size > 0) std::memcpy(request->inputs.back()->data(), bytes.data, bytes.size);
     }
-    auto targets = std::make_shared<std::vector<Napi::ObjectReference>>();
     for (uint32_t i = 0; i < outputs.Length(); ++i) {
       Bytes bytes{};
-      if (!bytes_of(outputs.Get(i), &bytes)) return fail("Expected a typed array for every output");
+      if (!bytes_of(outputs.Get(i), &bytes)) return "Expected a typed array for every output";
       request->outputs.push_back(std::make_shared<Staging>(static_cast<int64_t>(bytes.size)));
       targets->push_back(Napi::Persistent(outputs.Get(i).As<Napi::Object>()));
     }
     for (uint32_t i = 0; i < buffers.Length(); ++i) {
       BufferObject* buffer = BufferObject::Unwrap(buffers.Get(i).As<Napi::Object>());
-      if (buffer == nullptr || !buffer->memory()) return fail("Expected open buffers for every parameter and state");
+      if (buffer == nullptr || !buffer->memory()) return "Expected open buffers for every parameter and state";
       request->buffers.push_back(buffer->memory());
     }
+    return nullptr;
+  }
 
+  static Napi::Object handle(Napi::Env env, const Napi::Value& promise, Napi::Function cancel) {
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("done", promise);
+    result.Set("cancel", cancel);
+    return result;
+  }
+
+  // run(request) → { done: Promise, cancel() }
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    auto request = std::make_shared<RunRequest>();
+    auto targets = std::make_shared<std::vector<Napi::ObjectReference>>();
+    if (const char* fault = read_request(info[0].As<Napi::Object>(), request.get(), targets.get())) {
+      return handle(env, reject(env, invalid(fault)), Napi::Function::New(env, [](const Napi::CallbackInfo&) {}));
+    }
     auto [promise, done] =
         data_of(env).completions->start([request, targets](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
           for (size_t i = 0; i < targets->size(); ++i) {
             Bytes to{};
             const Staging& from = *request->outputs[i];
+            // The array may have been detached meanwhile; then it has no bytes.
             if (bytes_of((*targets)[i].Value(), &to) && static_cast<int64_t>(to.size) == from.bytes() && to.size > 0) {
               std::memcpy(to.data, from.data(), to.size);
             }
@@ -309,12 +315,29 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
         });
     auto loaded = loaded_;
     loaded->device->submit([loaded, request] { return run_program(*loaded, *request); }, std::move(done));
-
-    Napi::Object result = Napi::Object::New(env);
     auto cancel = request->cancel;
-    result.Set("done", promise);
-    result.Set("cancel", Napi::Function::New(env, [cancel](const Napi::CallbackInfo&) { cancel->store(true); }));
-    return result;
+    return handle(env, promise, Napi::Function::New(env, [cancel](const Napi::CallbackInfo&) { cancel->store(true); }));
+  }
+
+  // measure(request, { warmup, repeats, perOp }) → Promise<number[]>, milliseconds
+  Napi::Value measure(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    auto request = std::make_shared<RunRequest>();
+    std::vector<Napi::ObjectReference> targets;
+    if (const char* fault = read_request(info[0].As<Napi::Object>(), request.get(), &targets)) return reject(env, invalid(fault));
+    const Napi::Object options = info[1].As<Napi::Object>();
+    auto measurement = std::make_shared<Measurement>();
+    measurement->warmup = options.Get("warmup").As<Napi::Number>().Int32Value();
+    measurement->repeats = options.Get("repeats").As<Napi::Number>().Int32Value();
+    measurement->per_op = options.Get("perOp").As<Napi::Boolean>().Value();
+    auto [promise, done] = data_of(env).completions->start([measurement](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+      Napi::Array times = Napi::Array::New(e, measurement->times.size());
+      for (uint32_t i = 0; i < measurement->times.size(); ++i) times.Set(i, Napi::Number::New(e, measurement->times[i]));
+      deferred.Resolve(times);
+    });
+    auto loaded = loaded_;
+    loaded->device->submit([loaded, request, measurement] { return measure_program(*loaded, *request, measurement.get()); }, std::move(done));
+    return promise;
   }
 
   // The arena as a buffer, for tests that poison it and look at its guards.

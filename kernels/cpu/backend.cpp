@@ -3,9 +3,11 @@
 
 #include <omp.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <vector>
 
 #include "cpu.h"
 #include "onednn.h"
@@ -19,17 +21,22 @@ using Kernel = Status (*)(const Call&, const Cpu&);
 constexpr Kernel kKernels[] = {KRAIT_OPS(KRAIT_ENTRY)};
 #undef KRAIT_ENTRY
 
+struct Device {
+  Cpu cpu;
+  std::vector<std::chrono::steady_clock::time_point> marks;
+};
+
 int32_t device_count(Status*) { return 1; }
 
 void* open(const krait_device_options* options, Status*) {
-  auto* cpu = new Cpu();
-  cpu->threads = options->threads > 0 ? options->threads : omp_get_num_procs();
+  auto* device = new Device();
+  device->cpu.threads = options->threads > 0 ? options->threads : omp_get_num_procs();
   // Also what oneDNN uses on this thread.
-  omp_set_num_threads(cpu->threads);
-  return cpu;
+  omp_set_num_threads(device->cpu.threads);
+  return device;
 }
 
-void close(void* device) { delete static_cast<Cpu*>(device); }
+void close(void* device) { delete static_cast<Device*>(device); }
 
 void* allocate(void*, int64_t bytes, Status* status) {
   const size_t rounded = static_cast<size_t>((bytes + kArenaAlignment) / kArenaAlignment * kArenaAlignment);
@@ -55,21 +62,32 @@ void run(void* device, int64_t op, const Call* call, Status* status) {
       return;
     }
   }
-  *status = kKernels[op](*call, *static_cast<const Cpu*>(device));
+  *status = kKernels[op](*call, static_cast<const Device*>(device)->cpu);
 }
 
 void synchronize(void*, Status*) {}
 
+void mark(void* device, int32_t slot, Status*) {
+  auto& marks = static_cast<Device*>(device)->marks;
+  if (marks.size() <= static_cast<size_t>(slot)) marks.resize(static_cast<size_t>(slot) + 1);
+  marks[static_cast<size_t>(slot)] = std::chrono::steady_clock::now();
+}
+
+double elapsed(void* device, int32_t from, int32_t to, Status*) {
+  const auto& marks = static_cast<const Device*>(device)->marks;
+  return std::chrono::duration<double, std::milli>(marks.at(static_cast<size_t>(to)) - marks.at(static_cast<size_t>(from))).count();
+}
+
 void describe(void* device, char* json, int64_t capacity) {
   std::snprintf(json, static_cast<size_t>(capacity), "{\"kind\":\"cpu\",\"threads\":%d,\"gemm\":\"%s\"}",
-                static_cast<const Cpu*>(device)->threads, onednn_version());
+                static_cast<const Device*>(device)->cpu.threads, onednn_version());
 }
 
 }  // namespace
 
 const krait_backend_table* backend() {
   static const krait_backend_table table = {sizeof(krait_backend_table), kAbiHash, "cpu", device_count, open,        close,   allocate,
-                                            release, copy, copy, fill, run,        synchronize, describe};
+                                            release, copy, copy, fill, run,        synchronize, mark, elapsed, describe};
   return &table;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "cublaslt.h"
 #include "cuda.h"
@@ -86,10 +87,12 @@ struct Device {
   cudaEvent_t staged[2] = {};  // the last copy from or to each buffer
   int64_t turn = 0;
   int32_t* error_host = nullptr;  // pinned
+  std::vector<cudaEvent_t> marks;
   std::string description;
 
   ~Device() {
     if (cuda.stream != nullptr) cudaStreamSynchronize(cuda.stream);
+    for (cudaEvent_t event : marks) cudaEventDestroy(event);
     for (int i = 0; i < 2; ++i) {
       if (staged[i] != nullptr) cudaEventDestroy(staged[i]);
       if (staging[i] != nullptr) cudaFreeHost(staging[i]);
@@ -298,6 +301,30 @@ void synchronize(void* opened, Status* status) {
   if (result != cudaSuccess) *status = failure(result, "the error word to be cleared");
 }
 
+void mark(void* opened, int32_t slot, Status* status) {
+  Device& device = *static_cast<Device*>(opened);
+  while (device.marks.size() <= static_cast<size_t>(slot)) {
+    cudaEvent_t event = nullptr;
+    const cudaError_t result = cudaEventCreate(&event);
+    if (result != cudaSuccess) {
+      *status = failure(result, "a new event");
+      return;
+    }
+    device.marks.push_back(event);
+  }
+  const cudaError_t result = cudaEventRecord(device.marks[static_cast<size_t>(slot)], device.cuda.stream);
+  if (result != cudaSuccess) *status = failure(result, "an event to be recorded");
+}
+
+double elapsed(void* opened, int32_t from, int32_t to, Status* status) {
+  const Device& device = *static_cast<const Device*>(opened);
+  float milliseconds = 0;
+  const cudaError_t result =
+      cudaEventElapsedTime(&milliseconds, device.marks.at(static_cast<size_t>(from)), device.marks.at(static_cast<size_t>(to)));
+  if (result != cudaSuccess) *status = failure(result, "the time between two events");
+  return milliseconds;
+}
+
 void describe(void* device, char* json, int64_t capacity) {
   std::snprintf(json, static_cast<size_t>(capacity), "%s", static_cast<const Device*>(device)->description.c_str());
 }
@@ -308,6 +335,6 @@ void describe(void* device, char* json, int64_t capacity) {
 extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
   using namespace krait::cuda;
   static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
-                                            release, upload, download, fill, run,          synchronize, describe};
+                                            release, upload, download, fill, run,          synchronize, mark, elapsed, describe};
   return &table;
 }

@@ -94,24 +94,4 @@ class Device : public std::enable_shared_from_this<Device> {
   std::atomic<bool> cancelled_{false};
 };
 
-// A program loaded on a device, with its arena.
-struct LoadedProgram {
-  std::shared_ptr<Device> device;
-  Program program;
-  std::shared_ptr<Memory> arena;
-};
-
-struct RunRequest {
-  std::vector<int64_t> symbols;
-  // In the program's order of input and output bindings.
-  std::vector<std::shared_ptr<Staging>> inputs;
-  std::vector<std::shared_ptr<Staging>> outputs;
-  // In the program's order of parameters and states.
-  std::vector<std::shared_ptr<Memory>> buffers;
-  std::shared_ptr<std::atomic<bool>> cancel;
-};
-
-// Runs one program to its end on the executor thread: copies in, ops, copies out.
-Status run_program(const LoadedProgram& loaded, const RunRequest& request);
-
 }  // namespace krait

@@ -1,3 +1,3 @@
 export { Device, DeviceBuffer, type DeviceOptions, deviceOptionsSchema, openDevice } from "./device.js";
 export { inspectCuda, loadAddon, locateNative, type PluginReport } from "./native.js";
-export { type LoadOptions, Program, type RunOptions } from "./program.js";
+export { type LoadOptions, type Measured, type MeasureOptions, Program, type RunOptions } from "./program.js";

@@ -32,13 +32,16 @@ export interface NativeRun {
   cancel(): void;
 }
 
+export interface NativeRequest {
+  symbols: number[];
+  inputs: ArrayBufferView[];
+  outputs: ArrayBufferView[];
+  buffers: NativeBuffer[];
+}
+
 export interface NativeProgram {
-  run(options: {
-    symbols: number[];
-    inputs: ArrayBufferView[];
-    outputs: ArrayBufferView[];
-    buffers: NativeBuffer[];
-  }): NativeRun;
+  run(request: NativeRequest): NativeRun;
+  measure(request: NativeRequest, options: { warmup: number; repeats: number; perOp: boolean }): Promise<number[]>;
   arena(): NativeBuffer;
   close(): void;
 }

@@ -22,7 +22,7 @@ import {
 } from "@krait/graph";
 import type { DeviceBuffer } from "./device.js";
 import { fromNative } from "./from-native.js";
-import type { NativeBuffer, NativeDevice, NativeProgram } from "./native.js";
+import type { NativeBuffer, NativeDevice, NativeProgram, NativeRequest } from "./native.js";
 
 export interface LoadOptions {
   /** Buffers for parameters and states, by name; more can be bound later. */
@@ -38,6 +38,27 @@ export interface RunOptions {
   /** Buffers that replace bound ones in this run. */
   buffers?: Record<string, DeviceBuffer>;
   signal?: AbortSignal | undefined;
+}
+
+export interface MeasureOptions {
+  warmup?: number;
+  repeats?: number;
+  perOp?: boolean;
+}
+
+export interface Measured {
+  /** Of each repetition. */
+  milliseconds: number[];
+  /** In the order of execution; empty without perOp. */
+  ops: { op: string; label: string; milliseconds: number }[];
+}
+
+const sumOf = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
+function median(values: number[]): number {
+  const sorted = values.sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** A program on a device. One run is one asynchronous native call. */
@@ -76,40 +97,12 @@ export class Program implements Closable {
    * Runs once and returns the outputs, each shaped by the symbols' values. Inputs are copied before the call returns.
    * Throws `UsageError` for missing or wrongly sized inputs, `AbortedError` when the signal fires.
    */
-  async run({ symbols, inputs, buffers = {}, signal }: RunOptions): Promise<Record<string, TypedArray>> {
+  async run(options: RunOptions): Promise<Record<string, TypedArray>> {
+    const { signal } = options;
     const what = `a run of ${this.graph.name}`;
     throwIfAborted(signal, what);
-    if (this.closed)
-      throw new UsageError(`Expected an open program for ${what} but received one that is closed`, { code: "CLOSED" });
-    const values = this.symbolValues(symbols, inputs);
-    const shapeOf = (value: Value) => value.shape.map((d) => d.evaluate((s) => values.get(s)!));
-    const count = (value: Value) => shapeOf(value).reduce((a, b) => a * b, 1);
-    const given: TypedArray[] = [];
-    const results: Record<string, TypedArray> = {};
-    const bound: NativeBuffer[] = [];
-    for (const value of this.encoded.bindings) {
-      const { kind, name } = value.binding!;
-      if (kind === "input") {
-        given.push(this.checkInput(name, value, count(value), inputs[name]));
-      } else if (kind === "output") {
-        results[name] = newTypedArray(value.dtype, count(value));
-      } else {
-        const buffer = buffers[name] ?? this.buffers.get(name);
-        if (!buffer) {
-          throw new UsageError(expected("a bound buffer", `${kind} ${name} of ${this.graph.name}`, undefined), {
-            code: "INVALID_BINDING",
-            hint: "Bind it with bind() or the run's buffers.",
-          });
-        }
-        bound.push(buffer.native);
-      }
-    }
-    const run = this.native.run({
-      symbols: this.encoded.symbols.map((s) => values.get(s)!),
-      inputs: given,
-      outputs: Object.values(results),
-      buffers: bound,
-    });
+    const { request, results } = this.prepare(options);
+    const run = this.native.run(request);
     signal?.addEventListener("abort", run.cancel, { once: true });
     try {
       await run.done;
@@ -122,6 +115,33 @@ export class Program implements Closable {
       signal?.removeEventListener("abort", run.cancel);
     }
     return results;
+  }
+
+  /**
+   * Times the ops by the device's own clock, without copies in and out: milliseconds of each repetition, and of each op
+   * (median over the repetitions) with `perOp`. States move on with every repetition.
+   */
+  async measure(
+    options: RunOptions,
+    { warmup = 3, repeats = 10, perOp = false }: MeasureOptions = {},
+  ): Promise<Measured> {
+    const { request } = this.prepare(options);
+    const times = await this.native
+      .measure(request, { warmup, repeats, perOp })
+      .catch((error: unknown) => Promise.reject(fromNative(error, `measuring ${this.graph.name}`)));
+    if (!perOp) return { milliseconds: times, ops: [] };
+    const nodes = this.graph.nodes.filter((n) => !n.op.isView);
+    const ofNode = (n: number) => Array.from({ length: repeats }, (_, r) => times[r * nodes.length + n]!);
+    const ops = nodes.map((node, n) => {
+      const label = Object.values(node.outputs)[0]?.label.replace(/\.[^.]*$/, "") ?? node.op.name;
+      return { op: node.op.name, label, milliseconds: median(ofNode(n)) };
+    });
+    return {
+      milliseconds: Array.from({ length: repeats }, (_, r) =>
+        sumOf(times.slice(r * nodes.length, (r + 1) * nodes.length)),
+      ),
+      ops,
+    };
   }
 
   /** The unused bytes after each arena value, [end, limit). @internal for tests. */
@@ -145,6 +165,45 @@ export class Program implements Closable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  /** Checks a run's arguments against the graph and puts them into the order of the bindings. */
+  private prepare({ symbols, inputs, buffers = {} }: RunOptions): {
+    request: NativeRequest;
+    results: Record<string, TypedArray>;
+  } {
+    const what = `a run of ${this.graph.name}`;
+    if (this.closed)
+      throw new UsageError(`Expected an open program for ${what} but received one that is closed`, { code: "CLOSED" });
+    const values = this.symbolValues(symbols, inputs);
+    const count = (value: Value) => value.shape.reduce((n, d) => n * d.evaluate((s) => values.get(s)!), 1);
+    const given: TypedArray[] = [];
+    const results: Record<string, TypedArray> = {};
+    const bound: NativeBuffer[] = [];
+    for (const value of this.encoded.bindings) {
+      const { kind, name } = value.binding!;
+      if (kind === "input") {
+        given.push(this.checkInput(name, value, count(value), inputs[name]));
+      } else if (kind === "output") {
+        results[name] = newTypedArray(value.dtype, count(value));
+      } else {
+        const buffer = buffers[name] ?? this.buffers.get(name);
+        if (!buffer) {
+          throw new UsageError(expected("a bound buffer", `${kind} ${name} of ${this.graph.name}`, undefined), {
+            code: "INVALID_BINDING",
+            hint: "Bind it with bind() or the run's buffers.",
+          });
+        }
+        bound.push(buffer.native);
+      }
+    }
+    const request = {
+      symbols: this.encoded.symbols.map((s) => values.get(s)!),
+      inputs: given,
+      outputs: Object.values(results),
+      buffers: bound,
+    };
+    return { request, results };
   }
 
   private symbolValues(given: Record<string, number>, inputs: Record<string, TypedArray>): Map<Sym, number> {

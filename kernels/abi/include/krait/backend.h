@@ -31,6 +31,10 @@ struct krait_backend_table {
   void (*run)(void* device, int64_t op, const krait::Call* call, krait::Status* status);
   void (*synchronize)(void* device, krait::Status* status);
 
+  // Time marks on the device's own clock, for measuring. `elapsed` gives milliseconds between two marks that have passed.
+  void (*mark)(void* device, int32_t slot, krait::Status* status);
+  double (*elapsed)(void* device, int32_t from, int32_t to, krait::Status* status);
+
   // One line of JSON about the device and the libraries it found.
   void (*describe)(void* device, char* json, int64_t capacity);
 };

@@ -1,0 +1,163 @@
+#include "run.h"
+
+namespace krait {
+namespace {
+
+int64_t tensor_bytes(const Tensor& t) {
+  int64_t n = dtype_size(t.dtype);
+  for (int32_t a = 0; a < t.rank; ++a) n *= t.dim[a];
+  return n;
+}
+
+// One run with its shapes resolved and its memory bound.
+class Run {
+ public:
+  Run(const LoadedProgram& loaded, const RunRequest& request)
+      : loaded_(loaded), program_(loaded.program), request_(request), table_(loaded.device->backend()), context_(loaded.device->context()) {}
+
+  Status bind() {
+    Status status = resolve_shapes(program_, request_.symbols, &shapes_);
+    if (!status.ok()) return status;
+    if (static_cast<int64_t>(request_.buffers.size()) != program_.buffer_count) {
+      return error(StatusCode::invalid_argument, "Expected %lld bound buffers for the run but received %zu",
+                   static_cast<long long>(program_.buffer_count), request_.buffers.size());
+    }
+    for (size_t i = 0; i < program_.values.size(); ++i) {
+      const ValueInfo& value = program_.values[i];
+      char* base = nullptr;
+      if (value.buffer < 0) {
+        base = static_cast<char*>(loaded_.arena->data()) + value.base;
+      } else {
+        const auto& memory = request_.buffers[value.buffer];
+        if (memory->bytes() < value.storage_bytes) {
+          return error(StatusCode::invalid_argument, "Expected at least %lld bytes for bound buffer %d but received %lld",
+                       static_cast<long long>(value.storage_bytes), value.buffer, static_cast<long long>(memory->bytes()));
+        }
+        base = static_cast<char*>(memory->data());
+      }
+      shapes_.tensors[i].data = base + value.offset;
+    }
+    return {};
+  }
+
+  Status copy_in() {
+    size_t next = 0;
+    for (const BindingInfo& binding : program_.bindings) {
+      if (binding.kind != BindingKind::input) continue;
+      const Tensor& t = shapes_.tensors[binding.value];
+      if (next >= request_.inputs.size() || request_.inputs[next]->bytes() != tensor_bytes(t)) {
+        return error(StatusCode::invalid_argument, "Expected %lld bytes for input %zu but received %lld",
+                     static_cast<long long>(tensor_bytes(t)), next,
+                     next < request_.inputs.size() ? static_cast<long long>(request_.inputs[next]->bytes()) : -1LL);
+      }
+      const Staging& staging = *request_.inputs[next++];
+      if (binding.role != IndexRole::none) {
+        const Status status = check_indices(binding, request_.symbols, static_cast<const int32_t*>(staging.data()), t.dim[0]);
+        if (!status.ok()) return status;
+      }
+      Status status;
+      if (staging.bytes() > 0) table_.upload(context_, t.data, staging.data(), staging.bytes(), &status);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+  Status copy_out() {
+    size_t next = 0;
+    for (const BindingInfo& binding : program_.bindings) {
+      if (binding.kind != BindingKind::output) continue;
+      const Tensor& t = shapes_.tensors[binding.value];
+      if (next >= request_.outputs.size() || request_.outputs[next]->bytes() != tensor_bytes(t)) {
+        return error(StatusCode::invalid_argument, "Expected %lld bytes for output %zu but received another size",
+                     static_cast<long long>(tensor_bytes(t)), next);
+      }
+      const Staging& staging = *request_.outputs[next++];
+      Status status;
+      if (staging.bytes() > 0) table_.download(context_, staging.data(), t.data, staging.bytes(), &status);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+  // All ops in order; with `first_mark` ≥ 0 a time mark after each, counted from there.
+  Status run_ops(int32_t first_mark = -1) {
+    int32_t slot = first_mark;
+    for (const NodeInfo& node : program_.nodes) {
+      if (request_.cancel->load(std::memory_order_relaxed) || loaded_.device->cancelled()) {
+        return error(StatusCode::cancelled, "Expected the run to finish but received a cancellation");
+      }
+      Tensor operands[kMaxOperands] = {};
+      for (size_t i = 0; i < node.operands.size(); ++i) {
+        if (node.operands[i] >= 0) operands[i] = shapes_.tensors[node.operands[i]];
+      }
+      Call call{operands, node.attributes.data(), nullptr, node.scratch_bytes};
+      if (node.scratch_bytes > 0) call.scratch = static_cast<char*>(loaded_.arena->data()) + node.scratch_offset;
+      Status status;
+      table_.run(context_, node.op, &call, &status);
+      if (!status.ok()) return status;
+      if (first_mark >= 0) status = mark(slot++);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+  Status mark(int32_t slot) {
+    Status status;
+    table_.mark(context_, slot, &status);
+    return status;
+  }
+
+  // Even after an error: nothing may still be running on memory that is about to be given away.
+  Status finish(const Status& so_far) {
+    Status finished;
+    table_.synchronize(context_, &finished);
+    return so_far.ok() ? finished : so_far;
+  }
+
+ private:
+  const LoadedProgram& loaded_;
+  const Program& program_;
+  const RunRequest& request_;
+  const krait_backend_table& table_;
+  void* context_;
+  Shapes shapes_;
+};
+
+}  // namespace
+
+Status run_program(const LoadedProgram& loaded, const RunRequest& request) {
+  Run run(loaded, request);
+  Status status = run.bind();
+  if (!status.ok()) return status;
+  status = run.copy_in();
+  if (status.ok()) status = run.run_ops();
+  if (status.ok()) status = run.copy_out();
+  return run.finish(status);
+}
+
+Status measure_program(const LoadedProgram& loaded, const RunRequest& request, Measurement* measurement) {
+  Run run(loaded, request);
+  Status status = run.bind();
+  if (!status.ok()) return status;
+  status = run.copy_in();
+  for (int32_t i = 0; status.ok() && i < measurement->warmup; ++i) status = run.run_ops();
+  status = run.finish(status);
+  // Slot 0 is a repetition's start; the marks after it are its ops, or its end alone.
+  const int32_t marks = measurement->per_op ? static_cast<int32_t>(loaded.program.nodes.size()) : 1;
+  const int32_t stride = marks + 1;
+  for (int32_t r = 0; status.ok() && r < measurement->repeats; ++r) {
+    status = run.mark(r * stride);
+    if (status.ok()) status = run.run_ops(measurement->per_op ? r * stride + 1 : -1);
+    if (status.ok() && !measurement->per_op) status = run.mark(r * stride + 1);
+  }
+  status = run.finish(status);
+  const krait_backend_table& table = loaded.device->backend();
+  for (int32_t r = 0; status.ok() && r < measurement->repeats; ++r) {
+    for (int32_t m = 0; status.ok() && m < marks; ++m) {
+      measurement->times.push_back(table.elapsed(loaded.device->context(), r * stride + m, r * stride + m + 1, &status));
+    }
+  }
+  return status;
+}
+
+}  // namespace krait

@@ -1,0 +1,43 @@
+// Runs of loaded programs, on the executor thread of their device.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "device.h"
+
+namespace krait {
+
+// A program loaded on a device, with its arena.
+struct LoadedProgram {
+  std::shared_ptr<Device> device;
+  Program program;
+  std::shared_ptr<Memory> arena;
+};
+
+struct RunRequest {
+  std::vector<int64_t> symbols;
+  // In the program's order of input and output bindings.
+  std::vector<std::shared_ptr<Staging>> inputs;
+  std::vector<std::shared_ptr<Staging>> outputs;
+  // In the program's order of parameters and states.
+  std::vector<std::shared_ptr<Memory>> buffers;
+  std::shared_ptr<std::atomic<bool>> cancel;
+};
+
+// Runs one program to its end: copies in, ops, copies out.
+Status run_program(const LoadedProgram& loaded, const RunRequest& request);
+
+struct Measurement {
+  int32_t warmup = 3;
+  int32_t repeats = 10;
+  bool per_op = false;
+  // Milliseconds by the device's clock: of each repetition, or with per_op of each node in each repetition, repetition after repetition.
+  std::vector<double> times;
+};
+
+// Runs the ops of a program again and again and times them, without the copies. States move on with each repetition.
+Status measure_program(const LoadedProgram& loaded, const RunRequest& request, Measurement* measurement);
+
+}  // namespace krait
