@@ -7,7 +7,7 @@ import { sharedLibraries } from "./lib/bundle-libraries.mjs";
 import { bundledDependencies, bundledPackages } from "./lib/bundle-modules.mjs";
 import { listFiles } from "./lib/files.mjs";
 import { inRoot, root } from "./lib/paths.mjs";
-import { findCommand, mustRun } from "./lib/process.mjs";
+import { findCommand, mustRun, output } from "./lib/process.mjs";
 import { main, parseFlags, ScriptError, say } from "./lib/report.mjs";
 import { checkStamp } from "./lib/stamp.mjs";
 
@@ -46,8 +46,10 @@ await main(() => {
   mkdirSync(target, { recursive: true });
   const relative = (file) => file.slice(root.length + 1);
   const packages = bundledPackages();
+  // What scripts/gpu needs of the facade, whose other parts decode media.
+  const facade = ["assemble.js", "random-encoder.js"].map((name) => `packages/krait/dist/${name}`);
   const compiled = packages.flatMap((name) => [`packages/${name}/package.json`, `packages/${name}/dist`]);
-  archive("tree", root, [...compiled, ...bundledDependencies(packages), ...[...native, ...headers].map(relative)], {
+  archive("tree", root, [...compiled, ...facade, ...bundledDependencies(packages), ...[...native, ...headers].map(relative)], {
     exclude: ["*.map", "*.d.ts", "*.d.mts", "*.d.cts", ".tsbuildinfo"],
   });
   archive(
@@ -58,6 +60,7 @@ await main(() => {
   );
   archive("node", join(process.execPath, ".."), ["node"], { follow: true, keep: true });
   writeFileSync(join(target, "enter.sh"), enterScript(packages));
+  writeFileSync(join(target, "commit"), `${output("git", ["rev-parse", "HEAD"]) ?? "unknown"}\n`);
 
   const sizes = listFiles(target).map((file) => [relative(file), statSync(file).size]);
   const total = sizes.reduce((sum, [, size]) => sum + size, 0);
