@@ -19,12 +19,17 @@ export interface AssembledChunk {
   tokens: number;
 }
 
-/** Cuts the sequence into chunks of `chunkTokens` tokens; the last one may be shorter. Cuts may fall inside a tubelet. */
+/**
+ * Cuts the sequence into chunks of `chunkTokens` tokens; the last one may be shorter. Cuts may fall inside a tubelet.
+ *
+ * The arrays of `chunk` are filled anew for each: run a chunk before asking for the next. `columns` are the caller's to keep.
+ */
 export async function* assembleChunks(
   parts: AsyncIterable<SequencePart<Payload>>,
   config: EncoderConfig,
   chunkTokens: number,
 ): AsyncGenerator<AssembledChunk, void, undefined> {
+  const memory = new ChunkMemory();
   let pending: SequencePart<Payload>[] = [];
   let tokens = 0;
   for await (let part of parts) {
@@ -35,7 +40,7 @@ export async function* assembleChunks(
       while (tokens + part.to - part.from > chunkTokens) {
         const cut: number = part.from + chunkTokens - tokens;
         if (cut > part.from) pending.push({ ...part, to: cut });
-        yield assemble(pending, config, chunkTokens);
+        yield assemble(pending, config, chunkTokens, memory);
         pending = [];
         tokens = 0;
         part = { ...part, from: cut };
@@ -44,15 +49,50 @@ export async function* assembleChunks(
       tokens += part.to - part.from;
     }
     if (tokens === chunkTokens) {
-      yield assemble(pending, config, tokens);
+      yield assemble(pending, config, tokens, memory);
       pending = [];
       tokens = 0;
     }
   }
-  if (tokens > 0) yield assemble(pending, config, tokens);
+  if (tokens > 0) yield assemble(pending, config, tokens, memory);
 }
 
-function assemble(parts: readonly SequencePart<Payload>[], config: EncoderConfig, tokens: number): AssembledChunk {
+/** Fresh megabytes for every chunk would cost page faults now and garbage collections later, all on the event loop. */
+class ChunkMemory {
+  private readonly frames = new Reused<Uint8Array>(Uint8Array);
+  private readonly mel = new Reused<Float32Array>(Float32Array);
+  private readonly textIds = new Reused<Int32Array>(Int32Array);
+
+  gather(frames: Uint8Array[], mel: Float32Array[], textIds: Int32Array[]) {
+    return { frames: this.frames.join(frames), mel: this.mel.join(mel), textIds: this.textIds.join(textIds) };
+  }
+}
+
+class Reused<A extends Uint8Array | Float32Array | Int32Array> {
+  private held: A;
+
+  constructor(private readonly type: new (length: number) => A) {
+    this.held = new type(0);
+  }
+
+  join(parts: readonly A[]): A {
+    const length = parts.reduce((sum, p) => sum + p.length, 0);
+    if (this.held.length < length) this.held = new this.type(length);
+    let at = 0;
+    for (const p of parts) {
+      this.held.set(p as never, at);
+      at += p.length;
+    }
+    return this.held.subarray(0, length) as A;
+  }
+}
+
+function assemble(
+  parts: readonly SequencePart<Payload>[],
+  config: EncoderConfig,
+  tokens: number,
+  memory: ChunkMemory,
+): AssembledChunk {
   const columns = createTokenColumns(tokens);
   const rows = new Int32Array(tokens);
   const modality = new Int32Array(tokens);
@@ -106,22 +146,8 @@ function assemble(parts: readonly SequencePart<Payload>[], config: EncoderConfig
     at += count;
   }
 
-  const frames = concatenate(
-    [...tubelets.keys()].map((block) => (block.payload as { frames: Uint8Array }).frames),
-    Uint8Array,
-  );
-  return {
-    chunk: {
-      lengths: [tokens],
-      frames,
-      mel: concatenate(mel, Float32Array),
-      textIds: concatenate(ids, Int32Array),
-      rows,
-      modality,
-    },
-    columns,
-    tokens,
-  };
+  const frames = [...tubelets.keys()].map((block) => (block.payload as { frames: Uint8Array }).frames);
+  return { chunk: { lengths: [tokens], ...memory.gather(frames, mel, ids), rows, modality }, columns, tokens };
 }
 
 function firstRow(
@@ -135,17 +161,4 @@ function firstRow(
   const first = next[lane];
   next[lane] += part.to - part.from;
   return first;
-}
-
-function concatenate<A extends Uint8Array | Float32Array | Int32Array>(
-  parts: readonly A[],
-  type: new (length: number) => A,
-): A {
-  const out = new type(parts.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
-  for (const p of parts) {
-    out.set(p as never, at);
-    at += p.length;
-  }
-  return out;
 }

@@ -1,8 +1,10 @@
+import { setImmediate as breathe } from "node:timers/promises";
 import { EnvironmentError } from "@krait/core";
 import { writeAtomically } from "@krait/formats";
 import { type MediaInfo, probe } from "@krait/media";
 import type { EncodeOptions, Encoder } from "./encoder.js";
 import { FeatureFileWriter } from "./feature-file.js";
+import type { FeaturePart } from "./features.js";
 import { ReportCollector } from "./report/index.js";
 import type { Source } from "./sources.js";
 import { version } from "./version.js";
@@ -57,7 +59,7 @@ export async function encodeFile(
     };
     for await (const part of encoder.stream(sources, { signal, onProgress, taps })) {
       await writer.append(part);
-      page?.addFeatures(part);
+      if (page) await addToPage(page, part);
       for (let i = 0; i < part.count; i++) {
         byModality[names[part.modality[i] as keyof typeof names]]++;
         if (part.end[i]! > mediaSeconds) mediaSeconds = part.end[i]!;
@@ -82,6 +84,21 @@ export async function encodeFile(
     return { out: job.out, page: job.page, tokens, dim: encoder.dim, byModality, mediaSeconds, elapsedSeconds };
   } finally {
     await writer.abort();
+  }
+}
+
+/** Pools a part some numbers at a time, with a turn of the event loop after each. */
+async function addToPage(page: ReportCollector, { features, start, end, modality, count, dim }: FeaturePart) {
+  const step = Math.max(1, Math.floor(2 ** 19 / dim));
+  for (let from = 0; from < count; from += step) {
+    const to = Math.min(count, from + step);
+    page.addFeatures({
+      features: features.subarray(from * dim, to * dim),
+      start: start.subarray(from, to),
+      end: end.subarray(from, to),
+      modality: modality.subarray(from, to),
+    });
+    await breathe();
   }
 }
 

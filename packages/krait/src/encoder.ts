@@ -99,7 +99,7 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
   } = parseOptions(loadSchema, options, "loadEncoder()");
   const bounds = limits ?? limitsSchema.parse({});
   throwIfAborted(signal, "loading the encoder");
-  const checkpoint = typeof model === "string" ? await openCheckpoint(model, bounds) : seeded(model);
+  const checkpoint = typeof model === "string" ? await openCheckpoint(model, bounds, signal) : seeded(model);
   const identity: ModelIdentity =
     typeof model === "string"
       ? { name: model, random: false, sha256: checkpoint.sha256, layout: describeLayout(checkpoint.config) }
@@ -208,7 +208,7 @@ export class Encoder implements Closable {
       }
       parts.push(part);
     }
-    return joinParts(parts, this.dim);
+    return joinParts(parts, this.dim, options.signal);
   }
 
   /**

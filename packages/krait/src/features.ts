@@ -1,3 +1,5 @@
+import { setImmediate as breathe } from "node:timers/promises";
+import { throwIfAborted } from "@krait/core";
 import { modalityName, type TokenColumns } from "@krait/tokenizers";
 
 /** One token of the sequence. Times are seconds on the source's timeline. */
@@ -35,20 +37,35 @@ export function featurePart(features: Float32Array, dim: number, columns: TokenC
   return { count: columns.modality.length, dim, features, ...columns };
 }
 
-export function joinParts(parts: readonly FeaturePart[], dim: number): Features {
+/** Numbers that are copied, and tokens that are listed, before the event loop gets its turn. */
+const NUMBERS_PER_TURN = 2 ** 20;
+const TOKENS_PER_TURN = 2 ** 12;
+
+/** Throws `AbortedError`. */
+export async function joinParts(
+  parts: readonly FeaturePart[],
+  dim: number,
+  signal: AbortSignal | undefined,
+): Promise<Features> {
   const count = parts.reduce((sum, p) => sum + p.count, 0);
   const data = new Float32Array(count * dim);
   const tokens: Token[] = [];
+  const step = Math.max(1, Math.min(TOKENS_PER_TURN, Math.floor(NUMBERS_PER_TURN / dim)));
   for (const part of parts) {
-    data.set(part.features, tokens.length * dim);
-    for (let i = 0; i < part.count; i++) {
-      tokens.push({
-        modality: modalityName(part.modality[i]!)!,
-        start: part.start[i]!,
-        end: part.end[i]!,
-        row: part.row[i]!,
-        column: part.column[i]!,
-      });
+    for (let from = 0; from < part.count; from += step) {
+      const to = Math.min(part.count, from + step);
+      data.set(part.features.subarray(from * dim, to * dim), tokens.length * dim);
+      for (let i = from; i < to; i++) {
+        tokens.push({
+          modality: modalityName(part.modality[i]!)!,
+          start: part.start[i]!,
+          end: part.end[i]!,
+          row: part.row[i]!,
+          column: part.column[i]!,
+        });
+      }
+      await breathe();
+      throwIfAborted(signal, "encoding");
     }
   }
   return { dim, data, tokens };

@@ -58,10 +58,10 @@ function knownBins(): FeatureBins {
 }
 
 describe("what the page shows", () => {
-  it("finds change where features turn, and the norms", () => {
+  it("finds change where features turn, and the norms", async () => {
     const bins = knownBins();
     expect([bins.width, bins.count]).toEqual([1, 3]);
-    const track = trackData(2, bins.lane(2)!, bins, Float64Array.of(1, 0));
+    const track = await trackData(2, bins.lane(2)!, bins, { text: Float64Array.of(1, 0) });
     const change = unpack(track.change);
     expect(change[0]).toBeNaN();
     expect(change[1]).toBeCloseTo(0);
@@ -71,7 +71,7 @@ describe("what the page shows", () => {
     expect(track.dims).toEqual([0, 1]);
   });
 
-  it("shows the features that vary most", () => {
+  it("shows the features that vary most", async () => {
     const bins = new FeatureBins(100, 64);
     for (let t = 0; t < 20; t++)
       bins.add({
@@ -80,7 +80,7 @@ describe("what the page shows", () => {
         end: Float64Array.of(t + 1),
         modality: Uint8Array.of(1),
       });
-    const { dims, heat } = trackData(1, bins.lane(1)!, bins);
+    const { dims, heat } = await trackData(1, bins.lane(1)!, bins);
     expect(dims).toHaveLength(64);
     const lively = Array.from({ length: 33 }, (_, i) => 3 * i + 1);
     expect(dims).toEqual(expect.arrayContaining(lively));

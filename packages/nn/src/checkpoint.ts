@@ -29,9 +29,13 @@ export function encoderParameters(config: EncoderConfig): ParameterSpec[] {
  * Opens `config.json` + `model.safetensors` of a folder, strictly.
  *
  * @throws InputError (MODEL_NOT_FOUND, INVALID_CONFIG, TENSOR_MISSING, TENSOR_UNEXPECTED, TENSOR_SHAPE, PICKLE_REFUSED, and the
- * reader's SAFETENSORS_* codes)
+ * reader's SAFETENSORS_* codes), AbortedError
  */
-export async function openCheckpoint(folder: string, limits: LimitsInput = {}): Promise<Checkpoint> {
+export async function openCheckpoint(
+  folder: string,
+  limits: LimitsInput = {},
+  signal?: AbortSignal,
+): Promise<Checkpoint> {
   const config = parseEncoderConfigFile(await readConfig(folder), join(folder, "config.json"));
   const path = join(folder, "model.safetensors");
   await refusePickles(folder, path);
@@ -41,10 +45,10 @@ export async function openCheckpoint(folder: string, limits: LimitsInput = {}): 
       origin: path,
       names: new Set(file.tensors.keys()),
       shapeOf: (name) => file.tensors.get(name)?.shape,
-      read: (spec) => file.readFloat32(spec.name),
+      read: (spec, signal) => file.readFloat32(spec.name, signal && { signal }),
     };
     checkWeights(weights, encoderParameters(config));
-    return { config, weights, sha256: await sha256File(path), close: () => file.close() };
+    return { config, weights, sha256: await sha256File(path, signal && { signal }), close: () => file.close() };
   } catch (error) {
     await file.close();
     throw error;

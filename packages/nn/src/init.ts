@@ -20,7 +20,7 @@ export function seededRandom(seed: number, name: string): Random {
   return next;
 }
 
-/** Fills a new tensor. */
+/** Fills a new tensor, or the next piece of it: an element depends on nothing but the numbers drawn since the one before. */
 export type Initializer = (data: Float32Array, random: Random) => void;
 
 export const constant =

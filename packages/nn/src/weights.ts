@@ -1,6 +1,9 @@
+import { setImmediate as breathe } from "node:timers/promises";
 import { expected, InputError, type TypedArray, throwIfAborted, toBf16 } from "@krait/core";
 import { seededRandom } from "./init.js";
 import type { ParameterSpec } from "./layers/index.js";
+
+const what = "loading the weights";
 
 /** Where a model's tensors come from. */
 export interface WeightSource {
@@ -9,7 +12,8 @@ export interface WeightSource {
   /** Names it holds; undefined when it can make any. */
   readonly names: ReadonlySet<string> | undefined;
   shapeOf(name: string): readonly number[] | undefined;
-  read(spec: ParameterSpec): Promise<Float32Array>;
+  /** Throws `AbortedError`. */
+  read(spec: ParameterSpec, signal?: AbortSignal): Promise<Float32Array>;
 }
 
 /** Random weights after each tensor's own rule; the same seed and name give the same values everywhere. */
@@ -18,9 +22,10 @@ export function seededWeights(seed: number): WeightSource {
     origin: `the seeded initialisation (seed ${seed})`,
     names: undefined,
     shapeOf: () => undefined,
-    async read(spec) {
+    async read(spec, signal) {
       const data = new Float32Array(spec.shape.reduce((a, b) => a * b, 1));
-      spec.init(data, seededRandom(seed, spec.name));
+      const random = seededRandom(seed, spec.name);
+      await inSlices(data.length, 2 ** 16, signal, (from, to) => spec.init(data.subarray(from, to), random));
       return data;
     },
   };
@@ -75,19 +80,34 @@ export async function* readWeights(
 ): AsyncGenerator<{ spec: ParameterSpec; data: TypedArray }> {
   checkWeights(source, specs);
   for (const spec of specs) {
-    throwIfAborted(signal, "loading the weights");
-    const data = await source.read(spec);
-    const bad = data.findIndex((v) => !Number.isFinite(v));
+    throwIfAborted(signal, what);
+    const data = await source.read(spec, signal);
+    const bits = spec.dtype === "weight" && dtype === "bf16" ? new Uint16Array(data.length) : undefined;
+    let bad = -1;
+    await inSlices(data.length, 2 ** 20, signal, (from, to) => {
+      for (let i = from; i < to && bad < 0; i++) if (!Number.isFinite(data[i])) bad = i;
+      if (bits) for (let i = from; i < to; i++) bits[i] = toBf16(data[i]!);
+    });
     if (bad >= 0) {
       throw new InputError(expected("finite numbers", `tensor ${spec.name} of ${source.origin}`, data[bad]), {
         code: "WEIGHT_NOT_FINITE",
         hint: `Element ${bad} is not finite: the checkpoint is broken or was saved during a diverged training run.`,
       });
     }
-    if (spec.dtype === "weight" && dtype === "bf16") {
-      const bits = new Uint16Array(data.length);
-      for (let i = 0; i < bits.length; i++) bits[i] = toBf16(data[i]!);
-      yield { spec, data: bits };
-    } else yield { spec, data };
+    yield { spec, data: bits ?? data };
+  }
+}
+
+/** Works through elements with a turn of the event loop after each slice of them. Throws `AbortedError`. */
+async function inSlices(
+  length: number,
+  slice: number,
+  signal: AbortSignal | undefined,
+  work: (from: number, to: number) => void,
+): Promise<void> {
+  for (let from = 0; from < length; from += slice) {
+    work(from, Math.min(length, from + slice));
+    await breathe();
+    throwIfAborted(signal, what);
   }
 }

@@ -16,6 +16,9 @@ export const deviceOptionsSchema = z.strictObject({
 });
 export type DeviceOptions = z.input<typeof deviceOptionsSchema>;
 
+/** Bytes that one call copies on the event loop: about a millisecond's worth. */
+const PIECE_BYTES = 2 ** 22;
+
 /** Memory on a device, `bytes` long. */
 export class DeviceBuffer implements Closable {
   /** @internal */
@@ -25,9 +28,18 @@ export class DeviceBuffer implements Closable {
     return this.native.bytes;
   }
 
-  /** Copies the array to a byte offset; resolves when it has arrived. */
+  /**
+   * Copies the array to a byte offset; resolves when it has arrived, and until then it must not change. The host's side of the copy
+   * happens on the event loop, so large arrays go in pieces.
+   */
   async write(data: TypedArray, byteOffset = 0): Promise<void> {
-    await this.native.write(data, byteOffset).catch((e) => Promise.reject(fromNative(e, "writing a buffer")));
+    const step = PIECE_BYTES / data.BYTES_PER_ELEMENT;
+    for (let from = 0; from === 0 || from < data.length; from += step) {
+      const piece = data.length <= step ? data : data.subarray(from, from + step);
+      await this.native
+        .write(piece, byteOffset + from * data.BYTES_PER_ELEMENT)
+        .catch((e) => Promise.reject(fromNative(e, "writing a buffer")));
+    }
   }
 
   /** Fills `into` from a byte offset and returns it. */

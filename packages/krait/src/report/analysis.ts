@@ -1,3 +1,5 @@
+import { setImmediate as breathe } from "node:timers/promises";
+import { throwIfAborted } from "@krait/core";
 import type { FeatureBins, Lane } from "./binning.js";
 import { type Quantised, quantise } from "./quantise.js";
 
@@ -19,20 +21,33 @@ export interface TrackData {
   text?: Quantised;
 }
 
-/** Pools what one lane gathered into the tracks of the page. */
-export function trackData(code: number, lane: Lane, bins: FeatureBins, text?: Float64Array): TrackData {
+/** Pools what one lane gathered into the tracks of the page, with turns of the event loop in between. Throws `AbortedError`. */
+export async function trackData(
+  code: number,
+  lane: Lane,
+  bins: FeatureBins,
+  { text, signal }: { text?: Float64Array | undefined; signal?: AbortSignal | undefined } = {},
+): Promise<TrackData> {
   const { dim, count } = bins;
+  const turn = async () => {
+    await breathe();
+    throwIfAborted(signal, "the report");
+  };
   const dims = liveliestDims(lane, count, dim);
-  return {
+  await turn();
+  const heat = heatMap(lane, count, dim, dims);
+  await turn();
+  const track: TrackData = {
     code,
     dims: dims.map(({ d }) => d),
-    heat: quantise(heatMap(lane, count, dim, dims), { lo: -3, hi: 3 }),
+    heat: quantise(heat, { lo: -3, hi: 3 }),
     change: quantise(changeCurve(lane, count, dim)),
     norm: quantise(perBin(lane, count, (bin) => lane.norms[bin]! / lane.weights[bin]!)),
-    ...(text && {
-      text: quantise(perBin(lane, count, (bin) => cosine(lane.sums.subarray(bin * dim, (bin + 1) * dim), text))),
-    }),
   };
+  await turn();
+  if (!text) return track;
+  const alike = perBin(lane, count, (bin) => cosine(lane.sums.subarray(bin * dim, (bin + 1) * dim), text));
+  return { ...track, text: quantise(alike) };
 }
 
 /** Cosine of two vectors; NaN where one is zero. Scale does not matter, so sums serve as well as means. */

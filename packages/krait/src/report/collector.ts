@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from "node:timers/promises";
-import { expected, parseOptions, UsageError } from "@krait/core";
+import { expected, parseOptions, throwIfAborted, UsageError } from "@krait/core";
 import { type TrackData, trackData } from "./analysis.js";
 import { FeatureBins, type FeatureChunk, type Lane, modalityCode } from "./binning.js";
 import { type AudioChunk, Envelope } from "./envelope.js";
@@ -99,8 +99,7 @@ export class ReportCollector {
     const timed = duration > 0 && bins.count > 0 && lanes.length > 0;
     const tracks: TrackData[] = [];
     for (const [code, lane] of timed ? lanes : []) {
-      await breathe();
-      tracks.push(trackData(code, lane, bins, untimed));
+      tracks.push(await trackData(code, lane, bins, { text: untimed, signal: options.signal }));
     }
     const data: PageData = {
       duration,
@@ -111,6 +110,9 @@ export class ReportCollector {
       tracks,
       ...(timed && { similarity: await similarity(bins, lanes, { signal: options.signal }) }),
     };
+    const thumbnails = await this.#thumbnails.list();
+    await breathe();
+    throwIfAborted(options.signal, "the report");
     return renderPage({
       title: this.#title,
       meta: parsed,
@@ -119,7 +121,7 @@ export class ReportCollector {
       tokens: { ...bins.tokens },
       untimedTokens: bins.prefix.tokens + (bins.suffix?.tokens ?? 0),
       nonFinite: bins.nonFinite,
-      thumbnails: await this.#thumbnails.list(),
+      thumbnails,
       passages: this.#texts.passages,
       passageCount: this.#texts.passageCount,
       cueCount: this.#texts.cueCount,

@@ -44,6 +44,7 @@ export async function similarity(
   for (const [code, lane] of lanes) {
     const rows = pooledRows(lane, bins.count, side, factor, dim);
     for (let i = 0; i < side; i++) addUnit(all, rows, i, dim);
+    await breathe();
     views.push({ of: code, ...(await compare(rows, side, dim, options.signal)) });
   }
   if (lanes.length > 1) views.unshift({ of: "all", ...(await compare(all, side, dim, options.signal)) });
@@ -81,7 +82,11 @@ async function compare(
   signal: AbortSignal | undefined,
 ): Promise<{ raw: Quantised; centred: Quantised }> {
   const raw = await cosines(rows, side, dim, signal);
-  const centred = await cosines(withoutMean(rows, raw, side, dim), side, dim, signal);
+  await breathe();
+  const less = withoutMean(rows, raw, side, dim);
+  await breathe();
+  const centred = await cosines(less, side, dim, signal);
+  await breathe();
   return { raw: quantise(raw), centred: quantise(centred) };
 }
 
