@@ -1,6 +1,6 @@
 import type { Device } from "@krait/runtime";
 import { generator, relativeRms } from "@krait/runtime/conformance";
-import { type Session, seededWeights, StackModel } from "../index.js";
+import { type Session, StackModel, seededWeights } from "../index.js";
 
 /** What one law gave on one stack: a relative RMS error that must stay within its bound. */
 export interface LawResult {
@@ -23,8 +23,17 @@ export const lawStack = (layout: string) => ({
 });
 
 /** Laws of streaming, packing and state, on random inputs. The bound holds for whole stacks: 1e-5 in f32, 2e-2 in bf16. */
-export async function checkLaws(device: Device, layout: string, dtype: "f32" | "bf16", seed: number): Promise<LawResult[]> {
-  const model = await StackModel.create(device, lawStack(layout), seededWeights(7), { dtype, maxTokens: 512, slots: 8 });
+export async function checkLaws(
+  device: Device,
+  layout: string,
+  dtype: "f32" | "bf16",
+  seed: number,
+): Promise<LawResult[]> {
+  const model = await StackModel.create(device, lawStack(layout), seededWeights(7), {
+    dtype,
+    maxTokens: 512,
+    slots: 8,
+  });
   const bound = dtype === "f32" ? 1e-5 : 2e-2;
   const kit = lawKit(model, seed);
   const results: LawResult[] = [];
@@ -69,7 +78,8 @@ function join(...parts: Float32Array[]): Float32Array {
 /** Laws that ask for the same bits. */
 const exact = new Set(["a snapshot restores to the same bits", "the same run twice gives the same bits"]);
 
-const difference = (a: Float32Array, b: Float32Array) => (a.every((x, i) => Object.is(x, b[i])) ? 0 : relativeRms(a, b) || 1);
+const difference = (a: Float32Array, b: Float32Array) =>
+  a.every((x, i) => Object.is(x, b[i])) ? 0 : relativeRms(a, b) || 1;
 
 const laws: Record<string, (kit: Kit) => Promise<number>> = {
   async "streamed in random cuts, down to one token, equals the whole run"({ model, random, values, rows }) {
@@ -99,7 +109,8 @@ const laws: Record<string, (kit: Kit) => Promise<number>> = {
     let worst = 0;
     let at = 0;
     for (const part of parts) {
-      if (part.length > 0) worst = Math.max(worst, relativeRms(together.subarray(at, at + part.length), await model.run(part)));
+      if (part.length > 0)
+        worst = Math.max(worst, relativeRms(together.subarray(at, at + part.length), await model.run(part)));
       at += part.length;
     }
     return worst;
