@@ -155,6 +155,22 @@ describe.skipIf(!canEncode)("krait encode", () => {
   });
 });
 
+describe.skipIf(!canEncode)("a song with a cover picture", () => {
+  it("is sound, and the picture is said to be left out", async () => {
+    const folder = await emptyFolder();
+    const ffmpeg = (...args: string[]) => execFileSync("ffmpeg", ["-v", "error", "-nostdin", ...args], { cwd: folder });
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64", "-frames:v", "1", "cover.png");
+    const cover = ["-map", "0", "-map", "1", "-c:v", "mjpeg", "-disposition:v", "attached_pic"];
+    ffmpeg("-f", "lavfi", "-i", "sine=d=2", "-i", "cover.png", ...cover, "song.mp3");
+    const { code, stdout, stderr } = await krait(["encode", "song.mp3", "--out", "f", "--no-page", "--json"], {
+      cwd: folder,
+    });
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout).byModality).toMatchObject({ video: 0, text: 0 });
+    expect(stderr).toContain("the cover picture inside song.mp3 is left out");
+  });
+});
+
 describe.skipIf(!compiled)("the command", () => {
   it("answers --version and --help", async () => {
     const { version } = JSON.parse(await readFile(new URL("../packages/cli/package.json", import.meta.url), "utf8"));

@@ -35,7 +35,7 @@ export interface ProgressPrinter {
   update(state: ProgressState): void;
   /** A line of its own, above the progress. */
   note(text: string): void;
-  /** Ends the progress; on a terminal its line goes away. */
+  /** Ends the progress; on a terminal its line goes away. Safe to call twice. */
   close(): void;
 }
 
@@ -77,9 +77,10 @@ function onPlain(first: string, out: Terminal): ProgressPrinter {
 function onTerminal(first: string, out: Terminal): ProgressPrinter {
   let line = first;
   let shown = Number.NEGATIVE_INFINITY;
+  let open = true;
   const erase = "\r\x1b[K";
   const draw = () => {
-    out.write(`${erase}${line.slice(0, Math.max(10, (out.columns ?? 80) - 1))}`);
+    out.write(`${erase}${line.slice(0, Math.max(10, (out.columns || 80) - 1))}`);
     shown = performance.now();
   };
   draw();
@@ -92,6 +93,10 @@ function onTerminal(first: string, out: Terminal): ProgressPrinter {
       out.write(`${erase}${text}\n`);
       draw();
     },
-    close: () => void out.write(erase),
+    close() {
+      // A second one would wipe what was printed since.
+      if (open) out.write(erase);
+      open = false;
+    },
   };
 }

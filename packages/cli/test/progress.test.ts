@@ -69,8 +69,15 @@ describe("showing progress", () => {
     progress.note("a note");
     expect(written.slice(2)).toEqual(["\r\x1b[Ka note\n", written[1]]);
     progress.close();
-    expect(written.at(-1)).toBe("\r\x1b[K");
+    progress.close();
+    expect(written.slice(4)).toEqual(["\r\x1b[K"]);
     expect(written.slice(0, 2).join("")).not.toContain("\n");
+  });
+
+  it("copes with a terminal that does not know its width", () => {
+    const { written, out } = target(true);
+    startProgress("f".repeat(100), { quiet: false, out: { ...out, columns: 0 } }).close();
+    expect(written[0]).toBe(`\r\x1b[K${"f".repeat(79)}`);
   });
 
   it("says nothing when told to be quiet", () => {
