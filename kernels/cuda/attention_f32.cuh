@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(256) attention_f32(const Attention<float> a) {
 
   for (BlockWalk<kKeys> walk(tile, a.sinks); !walk.done(); walk.next()) {
     const int64_t base = walk.block * kKeys;
-    __syncthreads();
+    // The barrier below also ends the use of the block before; that of its pointers has ended already.
     if (thread < kKeys) find_key(a, tile, base + thread, head, shared.keys[thread], shared.values[thread]);
     __syncthreads();
     for (int32_t i = thread; i < kKeys * kD / 4; i += Layout::kThreads) {
