@@ -8,84 +8,11 @@
 #include <limits>
 
 #include "activations-inl.h"
+#include "attention.h"
 #include "borders.h"
 #include "hwy/highway.h"
 #include "sequences.h"
 #include "tile-inl.h"
-
-// Softmax over blocks of keys, with a running maximum and sum per query. A query meets its keys in blocks of kAttentionKeys absolute
-// positions, first those among the sinks, then those of its window, wherever they lie: in the ring or in this run. So a result depends
-// neither on how a stream is cut into runs nor on which queries are worked on together.
-#ifndef KRAIT_CPU_ATTENTION_ONCE
-#define KRAIT_CPU_ATTENTION_ONCE
-namespace krait::cpu {
-
-inline constexpr int64_t kAttentionKeys = 64;
-inline constexpr int64_t kAttentionRows = 64;  // queries × heads of one piece of work
-inline constexpr int64_t kAttentionMaxHead = 256;
-inline constexpr int64_t kMaxPosition = int64_t{1} << 53;  // up to which a double holds every position
-
-struct Attention {
-  const AttentionArgs& a;
-  int64_t heads, key_heads, head_dim;
-  int64_t group;       // query heads that share a key head
-  int64_t group_rows;  // of them in one piece of work
-  int64_t ring;
-  float scale;
-  Pieces queries;
-
-  explicit Attention(const AttentionArgs& args)
-      : a(args),
-        heads(args.q.dim[1]),
-        key_heads(args.k.dim[1]),
-        head_dim(args.q.dim[2]),
-        group(heads / key_heads),
-        group_rows(std::min(group, kAttentionRows)),
-        ring(args.keys ? args.keys.dim[1] : 0),
-        scale(static_cast<float>(args.scale > 0 ? args.scale : 1 / std::sqrt(static_cast<double>(args.q.dim[2])))),
-        queries{args.cu_seqlens.as<int32_t>(), args.cu_seqlens.dim[0] - 1, kAttentionRows / group_rows} {}
-
-  int64_t group_blocks() const { return (group + group_rows - 1) / group_rows; }
-  int64_t slot(int64_t s) const { return a.keys && a.values && a.state_index ? a.state_index.as<int32_t>()[s] : -1; }
-  int64_t position(int64_t s) const { return a.position ? a.position.as<int64_t>()[s] : 0; }
-  int64_t ring_slot(int64_t p) const { return p < a.sinks ? p : a.sinks + (p - a.sinks) % (ring - a.sinks); }
-
-  // Keys and queries after the rotation: where they were put, or the operands themselves.
-  const float* key(int64_t t) const {
-    return a.rotary_dims > 0 ? static_cast<const float*>(a.scratch) + t * key_heads * head_dim : a.k.as<float>() + t * a.k.stride[0];
-  }
-  int64_t key_step() const { return a.rotary_dims > 0 ? key_heads * head_dim : a.k.stride[0]; }
-  const float* query(int64_t t) const {
-    return a.rotary_dims > 0 ? a.y.as<float>() + t * a.y.stride[0] : a.q.as<float>() + t * a.q.stride[0];
-  }
-};
-
-// Consecutive positions whose keys and values lie at a constant distance from each other.
-struct Stretch {
-  const float* keys;
-  const float* values;
-  int64_t key_step;
-  int64_t value_step;
-  int64_t count;
-};
-
-// The stretch of sequence s that begins at position p and ends before `end`. `start` is the position of the run's first token.
-inline Stretch stretch(const Attention& at, int64_t s, int64_t start, int64_t key_head, int64_t p, int64_t end) {
-  const AttentionArgs& a = at.a;
-  const int64_t offset = key_head * at.head_dim;
-  if (p >= start) {
-    const int64_t t = at.queries.borders[s] + p - start;
-    return {at.key(t) + offset, a.v.as<float>() + t * a.v.stride[0] + offset, at.key_step(), a.v.stride[0], end - p};
-  }
-  const int64_t slot = at.ring_slot(p);
-  const int64_t step = at.key_heads * at.head_dim;
-  const int64_t until = std::min(std::min(end, start), p < a.sinks ? a.sinks : p + at.ring - slot);
-  return {a.keys.as<float>() + at.slot(s) * a.keys.stride[0] + slot * step + offset,
-          a.values.as<float>() + at.slot(s) * a.values.stride[0] + slot * step + offset, step, step, until - p};
-}
-
-}  // namespace krait::cpu
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
@@ -421,10 +348,16 @@ void keep(const Attention& at, const Cpu& cpu) {
 Status attention(const AttentionArgs& a, const Cpu& cpu) {
   const int64_t tokens = a.q.dim[0];
   if (!are_borders(a.cu_seqlens, tokens)) return bad_borders("attention", tokens);
+  if (!are_slots(a.state_index, a.keys)) return bad_slots("attention", a.keys);
   const Attention at(a);
   if (at.head_dim > kAttentionMaxHead) {
     return error(StatusCode::unsupported, "Expected heads of at most %lld dimensions for attention on the CPU but received %lld",
                  static_cast<long long>(kAttentionMaxHead), static_cast<long long>(at.head_dim));
+  }
+  const int64_t scratch = a.rotary_dims > 0 ? static_cast<int64_t>(sizeof(float)) * tokens * at.key_heads * at.head_dim : 0;
+  if (scratch > a.scratch_bytes) {
+    return error(StatusCode::invalid_program, "Expected %lld bytes of scratch memory for attention but received %lld",
+                 static_cast<long long>(scratch), static_cast<long long>(a.scratch_bytes));
   }
   for (int64_t s = 0; s < at.queries.sequences; ++s) {
     const int64_t p = at.position(s);

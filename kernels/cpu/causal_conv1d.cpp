@@ -30,6 +30,7 @@ inline float* conv_tail(const CausalConv1dArgs& a, int64_t s) {
 
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
+
 template <bool kPartial, int kTaps>
 HWY_INLINE void ConvVector(const float* const* rows, const float* weights, const float* start, float* y, bool silu, int64_t c, int64_t rest) {
   const FloatTag d;
@@ -113,6 +114,7 @@ void carry(const CausalConv1dArgs& a, const Pieces& pieces, int64_t s) {
 
 Status causal_conv1d(const CausalConv1dArgs& a, const Cpu& cpu) {
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("causal_conv1d", a.x.dim[0]);
+  if (!are_slots(a.state_index, a.state)) return bad_slots("causal_conv1d", a.state);
   const Pieces pieces = {a.cu_seqlens.as<int32_t>(), a.cu_seqlens.dim[0] - 1, kConvTokens};
   const int64_t blocks = (a.x.dim[1] + kConvChannels - 1) / kConvChannels;
   const int64_t units = pieces.count() * blocks;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace krait::cpu {
 
 // Pieces of at most `size` tokens, counted from each sequence's start. Piece c of sequence s has the number first(s) + c; some numbers
@@ -39,5 +41,20 @@ struct Pieces {
     return {low, c, from, from + size < end ? from + size : end};
   }
 };
+
+// Slots may come from anywhere: before they are used as indices each must be -1 or one of the pool.
+inline bool are_slots(const Tensor& index, const Tensor& pool) {
+  if (!index || !pool) return true;
+  for (int64_t s = 0; s < index.dim[0]; ++s) {
+    const int32_t slot = index.as<int32_t>()[s];
+    if (slot < -1 || slot >= pool.dim[0]) return false;
+  }
+  return true;
+}
+
+inline Status bad_slots(const char* op, const Tensor& pool) {
+  return error(StatusCode::invalid_argument, "Expected state slots from -1 to %lld for %s but received others",
+               static_cast<long long>(pool.dim[0] - 1), op);
+}
 
 }  // namespace krait::cpu
