@@ -49,11 +49,6 @@ void apply(const BinaryArgs& args, const Cpu& cpu) {
 }  // namespace
 
 Status binary(const BinaryArgs& a, const Cpu& cpu) {
-  for (int32_t i = 0; i < 2; ++i) {
-    if (a.b.dim[i] != a.a.dim[i] && a.b.dim[i] != 1) {
-      return error(StatusCode::invalid_program, "Expected dimensions of a, or 1, for binary b but received others");
-    }
-  }
   switch (a.kind) {
     case BinaryArgs::Kind::add:
       apply<Add>(a, cpu);

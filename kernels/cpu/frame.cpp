@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstring>
 
 #include "borders.h"
@@ -11,10 +10,6 @@ Status frame(const FrameArgs& a, const Cpu& cpu) {
   const int64_t size = a.size;
   const int64_t hop = a.hop;
   const int64_t sequences = a.cu_seqlens.dim[0] - 1;
-  if (size < 1 || hop < 1 || a.y.dim[1] != size) {
-    return error(StatusCode::invalid_program, "Expected rows of frame's size %lld and a positive hop but received %lld and %lld",
-                 static_cast<long long>(size), static_cast<long long>(a.y.dim[1]), static_cast<long long>(hop));
-  }
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("frame", a.x.dim[0]);
   const int32_t* from = a.cu_seqlens.as<int32_t>();
   int32_t* to = a.out_cu_seqlens.as<int32_t>();

@@ -12,7 +12,6 @@
 #include "gemm.h"
 #include "hwy/highway.h"
 #include "part-inl.h"
-#include "rows.h"
 
 #ifndef KRAIT_CPU_GEMM_ONCE_
 #define KRAIT_CPU_GEMM_ONCE_

@@ -36,13 +36,6 @@ void unfold(const UnfoldPatchesArgs& a, const Cpu& cpu) {
 }  // namespace
 
 Status unfold_patches(const UnfoldPatchesArgs& a, const Cpu& cpu) {
-  const int64_t patch = a.patch;
-  const int64_t* shape = a.frames.dim;
-  if (patch < 1 || shape[2] % patch != 0 || shape[3] % patch != 0 || a.y.dim[0] != shape[0] * (shape[2] / patch) * (shape[3] / patch) ||
-      a.y.dim[1] != 3 * shape[1] * patch * patch) {
-    return error(StatusCode::invalid_program, "Expected frames of whole patches of %lld and a row per patch but received other shapes",
-                 static_cast<long long>(patch));
-  }
   if (a.frames.dtype == DType::u8) {
     unfold<uint8_t>(a, cpu);
   } else {

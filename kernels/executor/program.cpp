@@ -5,13 +5,14 @@
 #include <cstring>
 
 #include "krait/ops.h"
+#include "relations.h"
 
 namespace krait {
 namespace {
 
-constexpr int64_t kMagic = 0x3130304b49415254;
 constexpr int64_t kMaxCount = 1 << 24;
 constexpr int64_t kMaxExtent = int64_t{1} << 48;
+constexpr int64_t kMaxEmptyExtent = int64_t{1} << 31;
 
 // Reads words in order; past the end it yields zeros and remembers.
 class Reader {
@@ -184,6 +185,7 @@ Status resolve_shapes(const Program& program, const std::vector<int64_t>& symbol
     t.dtype = value.dtype;
     t.rank = static_cast<int32_t>(value.dims.size());
     int64_t last = 0;
+    int64_t extent = 1;
     bool empty = false;
     for (int32_t a = 0; a < t.rank; ++a) {
       t.dim[a] = evaluate(value.dims[a], symbols);
@@ -194,12 +196,16 @@ Status resolve_shapes(const Program& program, const std::vector<int64_t>& symbol
       if (__builtin_mul_overflow(t.dim[a] - 1, t.stride[a], &reach) || __builtin_add_overflow(last, reach, &last)) {
         return bad("a shape that overflows");
       }
+      if (__builtin_mul_overflow(extent, std::max<int64_t>(1, t.dim[a]), &extent)) return bad("a shape that overflows");
     }
+    // No storage bounds the other dimensions of an empty value, and kernels walk over them.
+    if (extent > (empty ? kMaxEmptyExtent : kMaxExtent)) return bad("a dimension out of bounds");
     const int64_t room = (value.storage_bytes - value.offset) / dtype_size(value.dtype);
     if (!empty && last >= room) return bad("a value that reaches beyond its storage");
   }
   for (const NodeInfo& node : program.nodes) {
-    const Status status = check_node(node, shapes->tensors);
+    Status status = check_node(node, shapes->tensors);
+    if (status.ok()) status = check_relations(node, shapes->tensors);
     if (!status.ok()) return status;
   }
   return {};
@@ -235,7 +241,7 @@ Status check_indices(const BindingInfo& binding, const std::vector<int64_t>& sym
 Status decode_program(const void* bytes, int64_t size, Program* program) {
   if (size % 8 != 0) return bad("a length that is no multiple of 8");
   Reader in(bytes, size);
-  if (in.word() != kMagic) return bad("another format");
+  if (in.word() != kProgramMagic) return bad("another format");
   if (!read_hash(in)) {
     return error(StatusCode::invalid_program,
                  "Expected a program for the kernels' op records but received one for others: the TypeScript and native parts differ");

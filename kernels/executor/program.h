@@ -8,6 +8,9 @@
 
 namespace krait {
 
+// The first word; any change of layout changes it.
+inline constexpr int64_t kProgramMagic = 0x3130304b49415254;
+
 // constant + Σ coefficient · symbol
 struct Dim {
   int64_t constant = 0;
