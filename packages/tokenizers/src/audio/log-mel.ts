@@ -1,8 +1,9 @@
 import { type Closable, parseOptions, UsageError } from "@krait/core";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { z } from "zod";
+import type { FrameRun } from "./frame-stream.js";
 import { logMelParameters, logMelProgram } from "./log-mel-program.js";
-import { LogMelStream, type LogMelStreamOptions, type MelRun } from "./log-mel-stream.js";
+import { LogMelStream, type LogMelStreamOptions } from "./log-mel-stream.js";
 import { MelNormalizer, normalizeMel } from "./mel-normalizer.js";
 import { hopLength } from "./mel-weights.js";
 import { checkSamples } from "./samples.js";
@@ -47,7 +48,7 @@ export class LogMel implements Closable {
       });
     }
     const normalizer = new MelNormalizer(melBins, normalization === "fixed" ? fixedMax : normalization);
-    return new LogMelStream(this.run, chunkFrames, normalizer, options);
+    return new LogMelStream(melBins, this.run, chunkFrames, normalizer, options);
   }
 
   /** All frames [⌊samples / 160⌋, melBins] of a whole signal, equal to those of a stream to the bit. Throws as `LogMelStream.push`. */
@@ -58,7 +59,7 @@ export class LogMel implements Closable {
     // For "exact" the frames stay as they are until the last has been seen.
     const max = normalization === "fixed" ? fixedMax : normalization === "running" ? "running" : "none";
     const normalizer = new MelNormalizer(melBins, max);
-    const stream = new LogMelStream(this.run, chunkFrames, normalizer, options);
+    const stream = new LogMelStream(melBins, this.run, chunkFrames, normalizer, options);
     const step = chunkFrames * hopLength;
     let filled = 0;
     const keep = (part: Float32Array) => {
@@ -80,7 +81,7 @@ export class LogMel implements Closable {
     this.close();
   }
 
-  private readonly run: MelRun = async (signal, abort) => {
+  private readonly run: FrameRun = async (signal, abort) => {
     const { logMel } = await this.program.run({
       symbols: { T: signal.length },
       inputs: { signal, cuSeqlens: Int32Array.of(0, signal.length) },

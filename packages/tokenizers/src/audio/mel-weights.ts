@@ -1,3 +1,5 @@
+import { fourierMatrix, sideBySide, windowValues } from "./matrices.js";
+
 /**
  * Samples per frame and per transform, samples between frames, hertz: fixed by the definition (openai/whisper, whisper/audio.py).
  */
@@ -21,25 +23,45 @@ export function melToHertz(mel: number): number {
   return mel < breakMel ? mel * linearHertz : breakHertz * Math.exp(logStep * (mel - breakMel));
 }
 
+export interface SlaneyShape {
+  melBins: number;
+  /** Hertz. */
+  sampleRate: number;
+  fftSize: number;
+  lowHertz?: number;
+  highHertz?: number;
+}
+
 /**
- * Triangles [melBins, 201] from 0 to 8000 Hz, evenly spaced in mel, straight in hertz, each of area 1 (Slaney's norm).
- * librosa.filters.mel(sr=16000, n_fft=400, n_mels=melBins) in float64.
+ * Triangles [melBins, ⌊fftSize / 2⌋ + 1] from `lowHertz` to `highHertz` (0 and half the rate by default), evenly spaced in mel, straight in hertz,
+ * each of area 1 (Slaney's norm). librosa.filters.mel in float64.
  */
-export function melFilterbank(melBins: number): Float64Array {
-  const nyquist = melSampleRate / 2;
-  const top = hertzToMel(nyquist);
-  const edge = Array.from({ length: melBins + 2 }, (_, i) => melToHertz((top * i) / (melBins + 1)));
-  const weights = new Float64Array(melBins * frequencyBins);
+export function slaneyTriangles({
+  melBins,
+  sampleRate,
+  fftSize,
+  lowHertz = 0,
+  highHertz = sampleRate / 2,
+}: SlaneyShape) {
+  const frequencies = Math.floor(fftSize / 2) + 1;
+  const [bottom, top] = [hertzToMel(lowHertz), hertzToMel(highHertz)];
+  const edge = Array.from({ length: melBins + 2 }, (_, i) => melToHertz(bottom + ((top - bottom) * i) / (melBins + 1)));
+  const weights = new Float64Array(melBins * frequencies);
   for (let m = 0; m < melBins; m++) {
     const [low, centre, high] = [edge[m]!, edge[m + 1]!, edge[m + 2]!];
     const height = 2 / (high - low);
-    for (let k = 0; k < frequencyBins; k++) {
-      const hertz = (k * melSampleRate) / fftSize;
+    for (let k = 0; k < frequencies; k++) {
+      const hertz = (k * sampleRate) / fftSize;
       const slope = Math.min((hertz - low) / (centre - low), (high - hertz) / (high - centre));
-      weights[m * frequencyBins + k] = height * Math.max(0, slope);
+      weights[m * frequencies + k] = height * Math.max(0, slope);
     }
   }
   return weights;
+}
+
+/** Whisper's filters [melBins, 201]: 0 to 8000 Hz of 16 kHz, transforms of 400. */
+export function melFilterbank(melBins: number): Float64Array {
+  return slaneyTriangles({ melBins, sampleRate: melSampleRate, fftSize });
 }
 
 /**
@@ -47,26 +69,10 @@ export function melFilterbank(melBins: number): Float64Array {
  * All terms are positive, so that nothing cancels, and the powers need no pass of their own.
  */
 export function melWeight(melBins: number): Float32Array {
-  const filters = melFilterbank(melBins);
-  const weight = new Float32Array(melBins * 2 * frequencyBins);
-  for (let m = 0; m < melBins; m++) {
-    const row = filters.subarray(m * frequencyBins, (m + 1) * frequencyBins);
-    weight.set(row, 2 * m * frequencyBins);
-    weight.set(row, (2 * m + 1) * frequencyBins);
-  }
-  return weight;
+  return sideBySide(melFilterbank(melBins), melBins, frequencyBins);
 }
 
-/** The Fourier transform of a windowed frame as a matrix [402, 400]: cosines, then sines, times the periodic Hann window. */
+/** The Fourier transform of a frame as a matrix [402, 400]: cosines, then sines, times the periodic Hann window. */
 export function fourierWeight(): Float32Array {
-  const weight = new Float32Array(2 * frequencyBins * fftSize);
-  for (let n = 0; n < fftSize; n++) {
-    const hann = 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / fftSize);
-    for (let k = 0; k < frequencyBins; k++) {
-      const angle = (2 * Math.PI * ((k * n) % fftSize)) / fftSize;
-      weight[k * fftSize + n] = hann * Math.cos(angle);
-      weight[(frequencyBins + k) * fftSize + n] = hann * Math.sin(angle);
-    }
-  }
-  return weight;
+  return fourierMatrix({ window: windowValues("hanning", fftSize, "periodic"), fftSize, frequencies: frequencyBins });
 }

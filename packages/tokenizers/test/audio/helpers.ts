@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { openSafetensors } from "@krait/formats";
-import type { LogMelStream } from "../../src/audio/index.js";
+import type { FrameStream } from "../../src/audio/index.js";
 import { melFilterbank } from "../../src/audio/index.js";
 import { random } from "../devices.js";
 
@@ -73,7 +73,7 @@ export function normalized(log: Float64Array, max: number): Float64Array {
 }
 
 /** Pushes cuts of the lengths that `next` gives, and finishes. */
-export async function pushAll(stream: LogMelStream, x: Float32Array, next: () => number): Promise<Float32Array> {
+export async function pushAll(stream: FrameStream, x: Float32Array, next: () => number): Promise<Float32Array> {
   const rows: number[] = [];
   for (let at = 0; at < x.length; ) {
     const n = next();
