@@ -1,6 +1,7 @@
 import { type Closable, expected, type TypedArray, UsageError } from "@krait/core";
-import { type Dim, Graph, type Value, verify } from "@krait/graph";
+import { capacityBytes, type Dim, Graph, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
+import { isPiecewise } from "./checkpoints/index.js";
 import type { Session } from "./session.js";
 import type { Blueprint, SequenceContext } from "./stack.js";
 import { StatePool } from "./state-pool.js";
@@ -58,6 +59,12 @@ export class Model implements Closable {
     options: ModelOptions = {},
   ): Promise<Model> {
     const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, signal } = options;
+    if (device.kind === "cpu" && dtype !== "f32") {
+      throw new UsageError(expected('"f32"', "the dtype of a model on the CPU", dtype), {
+        code: "DTYPE_UNSUPPORTED",
+        hint: "16-bit models run on CUDA; leave dtype out on the CPU.",
+      });
+    }
     const graph = new Graph(name);
     const T = graph.symbol("T", maxTokens);
     const S = graph.symbol("S", maxSequences);
@@ -80,9 +87,21 @@ export class Model implements Closable {
     let pool: StatePool | undefined;
     try {
       const buffers: Record<string, DeviceBuffer> = {};
-      for await (const { spec, data } of readWeights(source, blueprint.parameters, dtype, signal)) {
-        buffers[spec.name] = await device.upload(data);
-        weights.push(buffers[spec.name]!);
+      if (isPiecewise(source)) {
+        // One piece of one tensor is on the host at a time, however large the model is.
+        for (const spec of blueprint.parameters) {
+          const value = tensors.get(spec.name)!;
+          const buffer = await device.allocate(capacityBytes(value));
+          buffers[spec.name] = buffer;
+          weights.push(buffer);
+          for await (const { element, data } of source.pieces(spec, dtype, signal))
+            await buffer.write(data, element * data.BYTES_PER_ELEMENT);
+        }
+      } else {
+        for await (const { spec, data } of readWeights(source, blueprint.parameters, dtype, signal)) {
+          buffers[spec.name] = await device.upload(data);
+          weights.push(buffers[spec.name]!);
+        }
       }
       pool = await StatePool.create(device, blueprint.states, slots, dtype);
       const program = await device.load(graph, { buffers: { ...buffers, ...pool.buffers } });
@@ -126,7 +145,7 @@ export class Model implements Closable {
     try {
       for (const session of used) {
         if (!session) continue;
-        session.begin();
+        session.begin(this.pool);
         begun.push(session);
       }
       const cuSeqlens = new Int32Array(lengths.length + 1);

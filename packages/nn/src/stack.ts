@@ -2,10 +2,15 @@ import { type DType, expected, parseOptions, UsageError } from "@krait/core";
 import { type Graph, rmsNorm, type Value } from "@krait/graph";
 import { z } from "zod";
 import { constant } from "./init.js";
-import { type LayerKind, layerKinds, type ParameterSpec, type Shell, type StateSpec } from "./layers/index.js";
+import {
+  type LayerKind,
+  layerKinds,
+  layerSections,
+  type ParameterSpec,
+  type Shell,
+  type StateSpec,
+} from "./layers/index.js";
 import { parseLayout } from "./layout.js";
-
-const sections = Object.fromEntries(layerKinds.map((kind) => [kind.name, kind.schema]));
 
 /** A stack of layers with pre-normalisation and residuals. Sections hold the options of each layer kind. */
 export const stackSchema = z
@@ -15,7 +20,7 @@ export const stackSchema = z
     normEps: z.number().positive().default(1e-5),
     /** dtype of the residual stream: float32 keeps long stacks exact in bf16 models. */
     residual: z.enum(["f32", "model"]).default("f32"),
-    ...sections,
+    ...layerSections,
   })
   .prefault({});
 

@@ -137,7 +137,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         if (device === "cuda") throw fromNative(error, "opening the CUDA device");
       }
     } else if (device === "cuda") {
-      throw new EnvironmentError(`Expected a CUDA device for device "cuda" but ${cuda.reason}`, {
+      throw new EnvironmentError(`Expected a CUDA device for device "cuda" but none can serve: ${cuda.reason}`, {
         code: "CUDA_UNAVAILABLE",
         hint: 'Use device "cpu" or "auto", or see `krait doctor` for what is missing.',
       });

@@ -45,10 +45,10 @@ export interface Shell {
  * A kind of layer: what it is called in layouts, its options, its tensors, its state and its forward pass [T, width] → [T, width]
  * (without norm and residual, which are the stack's).
  */
-export interface LayerKind<S extends z.ZodType = z.ZodType> {
+export interface LayerKind<S extends z.ZodType = z.ZodType, N extends string = string> {
   letter: string;
   /** Key of its options in the stack's config. */
-  name: string;
+  name: N;
   schema: S;
   /** Throws `UsageError` for options that do not fit the width. */
   check(options: z.output<S>, shell: Shell): void;
@@ -59,6 +59,6 @@ export interface LayerKind<S extends z.ZodType = z.ZodType> {
   forward(scope: LayerScope, x: Value, options: z.output<S>, shell: Shell): Value;
 }
 
-export function defineLayer<S extends z.ZodType>(kind: LayerKind<S>): LayerKind<S> {
+export function defineLayer<S extends z.ZodType, const N extends string>(kind: LayerKind<S, N>): LayerKind<S, N> {
   return kind;
 }
