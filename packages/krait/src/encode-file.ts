@@ -89,7 +89,7 @@ export async function encodeFile(
 
 /** Pools a part some numbers at a time, with a turn of the event loop after each. */
 async function addToPage(page: ReportCollector, { features, start, end, modality, count, dim }: FeaturePart) {
-  const step = Math.max(1, Math.floor(2 ** 19 / dim));
+  const step = Math.max(1, Math.floor(2 ** 17 / dim));
   for (let from = 0; from < count; from += step) {
     const to = Math.min(count, from + step);
     page.addFeatures({

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import {
   type Closable,
   expected,
@@ -20,10 +19,11 @@ import {
   seededWeights,
 } from "@krait/nn";
 import { type Device, openDevice } from "@krait/runtime";
-import { createLogMel, createTextTokenizer, type LogMel, type TextTokenizer } from "@krait/tokenizers";
+import { createLogMel, type LogMel, type TextTokenizer } from "@krait/tokenizers";
 import { z } from "zod";
 import { type AssembledChunk, assembleChunks } from "./assemble.js";
 import { type FeaturePart, type Features, featurePart, joinParts } from "./features.js";
+import { openTokenizer } from "./open-tokenizer.js";
 import { openSequence, type Taps } from "./pipeline.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { builtInConfig, seededDigest } from "./random-encoder.js";
@@ -113,7 +113,8 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
   let device: Device | undefined;
   try {
     const { config } = checkpoint;
-    const tokenizer = config.inputs.text ? await openTokenizer(config, model, bounds) : undefined;
+    const folder = typeof model === "string" ? model : undefined;
+    const tokenizer = config.inputs.text ? await openTokenizer(config.inputs.text, folder, bounds) : undefined;
     device = await openDevice({ device: kind, index, ...(threads !== undefined && { threads }) });
     const native = await EncoderModel.create(device, config, checkpoint.weights, {
       dtype,
@@ -158,6 +159,8 @@ function seeded(model: Exclude<ModelChoice, string>) {
 /** An encoder on a device. Sequences run one chunk at a time; memory does not grow with their length. */
 export class Encoder implements Closable {
   private closed = false;
+  /** Sessions that a stream goes on with: the chunks of two would mix. */
+  private readonly streaming = new WeakSet<Session>();
 
   /** @internal */
   constructor(
@@ -218,10 +221,19 @@ export class Encoder implements Closable {
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
     const { signal, onProgress, taps } = options;
     throwIfAborted(signal, "encoding");
-    if (this.closed)
-      throw new UsageError("Expected an open encoder for stream() but received one that is closed", { code: "CLOSED" });
+    if (this.closed) {
+      throw new UsageError(expected("an open encoder", "stream()", "one that is closed"), {
+        code: "CLOSED",
+        hint: "Load it again with loadEncoder().",
+      });
+    }
     const report = onProgress ? await this.reporter(sources, onProgress, signal) : undefined;
-    const session = options.session ?? (await this.native.open());
+    const session = options.session ? this.claim(options.session) : await this.native.open();
+    // Whoever leaves the loop does not wait for the chunk that is being decoded.
+    const leaving = new AbortController();
+    const onAbort = () => leaving.abort(signal?.reason);
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
     const sequence = openSequence(sources, {
       config: this.config,
       logMel: this.logMel,
@@ -229,7 +241,7 @@ export class Encoder implements Closable {
       limits: this.limits,
       threads: this.threads,
       taps,
-      signal,
+      signal: leaving.signal,
     });
     const chunks = assembleChunks(sequence, this.config, this.native.maxTokens);
     let ahead: Promise<IteratorResult<AssembledChunk, void>> | undefined;
@@ -248,9 +260,12 @@ export class Encoder implements Closable {
         yield part;
       }
     } finally {
+      signal?.removeEventListener("abort", onAbort);
+      leaving.abort();
       await ahead?.catch(() => {});
       await chunks.return();
       await sequence.return();
+      this.streaming.delete(session);
       if (!options.session) session.close();
     }
   }
@@ -265,6 +280,17 @@ export class Encoder implements Closable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  private claim(session: Session): Session {
+    if (this.streaming.has(session)) {
+      throw new UsageError(expected("a session that is ready", "stream()", "one that another stream goes on with"), {
+        code: "SESSION_NOT_READY",
+        hint: "End the stream before, or fork() the session.",
+      });
+    }
+    this.streaming.add(session);
+    return session;
   }
 
   private async reporter(sources: readonly Source[], listener: ProgressListener, signal: AbortSignal | undefined) {
@@ -288,21 +314,4 @@ export class Encoder implements Closable {
       emit();
     };
   }
-}
-
-async function openTokenizer(config: EncoderConfig, model: ModelChoice, limits: Limits): Promise<TextTokenizer> {
-  const { tokenizer: name, vocabularySize } = config.inputs.text!;
-  if (name === "bytes") return createTextTokenizer({ kind: "bytes", limits });
-  if (typeof model !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
-    throw new InputError(expected('"bytes" or the name of a file beside config.json', "inputs.text.tokenizer", name), {
-      code: "INVALID_CONFIG",
-      hint: "Paths and links out of the model's folder are not followed.",
-    });
-  }
-  const tokenizer = await createTextTokenizer({ file: join(model, name), limits });
-  if (tokenizer.vocabularySize <= vocabularySize) return tokenizer;
-  throw new InputError(expected(`at least ${tokenizer.vocabularySize}`, "inputs.text.vocabularySize", vocabularySize), {
-    code: "INVALID_CONFIG",
-    hint: "The tokenizer makes ids that the embedding does not have.",
-  });
 }

@@ -1,5 +1,5 @@
 import type { Limits } from "@krait/core";
-import { type MediaInfo, probe } from "@krait/media";
+import { type MediaInfo, probe, type StreamInfo } from "@krait/media";
 import { type EncoderConfig, patchesPerTubelet } from "@krait/nn";
 import {
   predictAudioTokens,
@@ -14,7 +14,7 @@ import type { Source, VideoSource } from "./sources.js";
 /** How long the flat sequence will be. */
 export interface Prediction {
   tokens: number;
-  /** Whether every count follows from what is known; false marks an estimate (variable frame rate, unknown duration). */
+  /** Whether every count follows from what is known; false marks an estimate (video, lossy sound, unknown duration). */
   exact: boolean;
   /** Seconds of media, the longest source. */
   seconds: number | undefined;
@@ -72,6 +72,7 @@ export async function predictTokens(
     if (source.kind === "audio" && config.inputs.audio) {
       const count = predictAudioTokens(length, { stack: config.inputs.audio.stack });
       byModality.audio += count;
+      exact &&= countsSamples(info, stream);
       spans.push({ first, period: config.inputs.audio.stack * 0.01, count });
     } else if (source.kind === "video" && config.inputs.video) {
       const { tubelets, period, known } = predictTubelets(source, length, isStill, config.inputs.video.tubelet);
@@ -84,6 +85,11 @@ export async function predictTokens(
     byModality.separator = predictSeparators(spans, config.sequence.windowSeconds, untimed);
   const tokens = Object.values(byModality).reduce((a, b) => a + b, 0);
   return { tokens, exact, seconds, byModality };
+}
+
+/** Containers that keep a number of samples; the durations of others are rounded, and lossy codecs pad what they decode to. */
+function countsSamples({ container }: MediaInfo, stream: StreamInfo | undefined): boolean {
+  return /^(wav|w64|flac|aiff|caf|au)$/.test(container) && /^(pcm_|flac$)/.test(stream?.codec ?? "");
 }
 
 function predictTubelets(source: VideoSource, length: number, isStill: boolean, tubelet: number) {

@@ -58,7 +58,13 @@ export class Session implements Closable {
   }
 
   /** @internal */
-  begin(): void {
+  begin(pool: StatePool): void {
+    if (pool !== this.pool) {
+      throw new UsageError(expected("a session of the model that runs", "a run", "one of another model"), {
+        code: "SESSION_MISMATCH",
+        hint: "Open a session here and restore() a snapshot of the other into it.",
+      });
+    }
     this.expect("ready", "a run");
     this.status = "running";
   }
