@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import sharp from "sharp";
+import sharp, { type Sharp } from "sharp";
 import { describe, expect, test } from "vitest";
 import { decode, probe, readImage } from "../src/index.js";
 import { collect, decoded, expectCode, expectRejection, ffmpeg, mean, temporaryFolder } from "./helpers.js";
@@ -8,7 +8,7 @@ const at = temporaryFolder();
 const video = { sampling: "all" } as const;
 
 /** Left half red, right half blue. */
-function halves(width = 8, height = 4): sharp.Sharp {
+function halves(width = 8, height = 4): Sharp {
   const data = Buffer.alloc(width * height * 3);
   for (let i = 0; i < width * height; i++) data[i * 3 + (i % width < width / 2 ? 0 : 2)] = 255;
   return sharp(data, { raw: { width, height, channels: 3 } });
