@@ -2,8 +2,17 @@ import { attention } from "./attention.js";
 import type { LayerKind } from "./layer.js";
 import { mamba2 } from "./mamba2.js";
 
-/** Every kind of layer a layout may name. A new kind is one file and one line here. */
-export const layerKinds: readonly LayerKind[] = [attention, mamba2] as unknown as readonly LayerKind[];
+// A new kind of layer is one file and one entry here.
+const kinds = [attention, mamba2] as const;
+type Kinds = (typeof kinds)[number];
+
+/** Every kind of layer that a layout may name. */
+export const layerKinds = kinds as unknown as readonly LayerKind[];
+
+/** A stack's config holds one section per kind of layer, under the kind's name. */
+export const layerSections = Object.fromEntries(kinds.map((kind) => [kind.name, kind.schema])) as {
+  [K in Kinds as K["name"]]: K["schema"];
+};
 
 export type { LayerKind, LayerScope, ParameterSpec, Shell, StateSpec } from "./layer.js";
 export { defineLayer } from "./layer.js";
