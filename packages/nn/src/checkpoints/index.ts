@@ -1,0 +1,11 @@
+export {
+  isPiecewise,
+  type MappedOptions,
+  type ModelTensor,
+  mapWeights,
+  type PiecewiseWeights,
+  type TensorAlias,
+  type TensorPart,
+} from "./mapped-weights.js";
+export { type ModelFolder, openModelFolder, type StoredTensor } from "./model-folder.js";
+export { asInput, invalidConfig, type PublishedConfig, parseConfig, readPublishedConfig } from "./read-config.js";
