@@ -1,8 +1,9 @@
 import { expected, UsageError } from "@krait/core";
-import { attention as attend, linear, mergeHeads, split, splitHeads } from "@krait/graph";
+import { attention as attend, mergeHeads, split, splitHeads } from "@krait/graph";
 import { z } from "zod";
 import { kaimingUniform } from "../init.js";
 import { defineLayer, type Shell } from "./layer.js";
+import { biases, projection } from "./projection.js";
 
 const schema = z
   .strictObject({
@@ -21,6 +22,10 @@ const schema = z
     /** Rotated part of each head, as a share. */
     rotaryFraction: z.number().min(0).max(1).default(1),
     rotaryBase: z.number().positive().default(10000),
+    /** Multiplies q·k; 1/√headDim when absent. */
+    scale: z.number().positive().optional(),
+    /** Of both projections. */
+    bias: z.boolean().default(false),
   })
   .prefault({});
 type Options = z.output<typeof schema>;
@@ -59,12 +64,14 @@ export const attention = defineLayer({
         dtype: "weight",
         init: kaimingUniform(width),
       },
+      ...biases(o.bias, { in_proj: inner + 2 * keyHeads * headDim }),
       {
         name: "out_proj.weight",
         shape: [width, inner],
         dtype: "weight",
         init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
       },
+      ...biases(o.bias, { out_proj: width }),
     ];
   },
   states(o, shell) {
@@ -78,7 +85,8 @@ export const attention = defineLayer({
   },
   forward(scope, x, o, shell) {
     const { headDim, keyHeads, rotaryDims } = widths(o, shell);
-    const projected = linear({ x, weight: scope.parameter("in_proj.weight") }).y; // [T, (heads + 2·keyHeads)·headDim]
+    const project = projection(scope, o.bias);
+    const projected = project(x, "in_proj"); // [T, (heads + 2·keyHeads)·headDim]
     const [q, k, v] = split(projected, [o.heads * headDim, keyHeads * headDim, keyHeads * headDim]);
     const mixed = attend(
       {
@@ -91,8 +99,8 @@ export const attention = defineLayer({
         values: scope.state("values"),
         stateIndex: scope.stateIndex,
       },
-      { window: o.window, sinks: o.sinks, rotaryDims, rotaryBase: o.rotaryBase },
+      { window: o.window, sinks: o.sinks, scale: o.scale ?? 0, rotaryDims, rotaryBase: o.rotaryBase },
     ).y;
-    return linear({ x: mergeHeads({ x: mixed }).y, weight: scope.parameter("out_proj.weight") }).y;
+    return project(mergeHeads({ x: mixed }).y, "out_proj");
   },
 });

@@ -1,9 +1,12 @@
 import { attention } from "./attention.js";
+import { gatedMlp } from "./gated-mlp.js";
 import type { LayerKind } from "./layer.js";
 import { mamba2 } from "./mamba2.js";
+import { mlp } from "./mlp.js";
+import { parallel } from "./parallel.js";
 
 // A new kind of layer is one file and one entry here.
-const kinds = [attention, mamba2] as const;
+const kinds = [attention, mamba2, gatedMlp, mlp, parallel] as const;
 type Kinds = (typeof kinds)[number];
 
 /** Every kind of layer that a layout may name. */

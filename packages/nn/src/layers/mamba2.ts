@@ -1,30 +1,40 @@
 import { expected, UsageError } from "@krait/core";
-import { causalConv1d, gatedRmsNorm, linear, mergeHeads, split, splitHeads, ssdScan } from "@krait/graph";
+import { binary, causalConv1d, gatedRmsNorm, mergeHeads, split, splitHeads, ssdScan, unary } from "@krait/graph";
 import { z } from "zod";
 import { constant, dtBias, kaimingUniform, logUniform } from "../init.js";
 import { defineLayer, type Shell } from "./layer.js";
+import { biases, projection } from "./projection.js";
 
 const schema = z
   .strictObject({
     stateSize: z.int().positive().max(1024).default(128),
     convWidth: z.int().min(1).max(16).default(4),
     expand: z.number().positive().max(16).default(2),
+    /** Inner width, where it is not expand · width. */
+    innerWidth: z.int().positive().optional(),
     headDim: z.int().positive().max(1024).default(64),
     groups: z.int().positive().default(1),
     /** Tokens per chunk of the scan. */
     chunkSize: z.int().min(1).max(256).default(64),
     normEps: z.number().positive().default(1e-5),
+    /** `gated` normalises with the gate, `none` only multiplies by it. */
+    norm: z.enum(["gated", "none"]).default("gated"),
+    /** Equal parts of a row that are normalised each on its own; as many as `groups` when absent. */
+    normGroups: z.int().positive().optional(),
+    normBeforeGate: z.boolean().default(false),
     /** Bounds of Δ after softplus. */
     dtMin: z.number().min(0).default(0),
     dtMax: z.number().positive().default(3.4028234663852886e38),
     convBias: z.boolean().default(true),
+    /** Of the projections in and out. */
+    bias: z.boolean().default(false),
   })
   .prefault({});
 type Options = z.output<typeof schema>;
 
 /** d inner width, h heads, c convolved channels (x, B, C). */
 function widths(o: Options, { width }: Shell) {
-  const inner = o.expand * width;
+  const inner = o.innerWidth ?? o.expand * width;
   const heads = inner / o.headDim;
   const bc = o.groups * o.stateSize;
   return { inner, heads, bc, convolved: inner + 2 * bc };
@@ -46,6 +56,8 @@ export const mamba2 = defineLayer({
       fail(`a divisor of ${inner}`, "headDim", o.headDim, "Heads must divide expand · width.");
     if (heads % o.groups !== 0)
       fail(`a divisor of ${heads} heads`, "groups", o.groups, "Heads share B and C in equal groups.");
+    if (inner % (o.normGroups ?? 1) !== 0)
+      fail(`a divisor of ${inner}`, "normGroups", o.normGroups, "The norm works on equal parts of a row.");
   },
   parameters(o, shell) {
     const { inner, heads, bc, convolved } = widths(o, shell);
@@ -53,6 +65,7 @@ export const mamba2 = defineLayer({
     const projected = 2 * inner + 2 * bc + heads;
     return [
       { name: "in_proj.weight", shape: [projected, width], dtype: "weight", init: kaimingUniform(width) },
+      ...biases(o.bias, { in_proj: projected }),
       {
         name: "conv1d.weight",
         shape: [convolved, 1, o.convWidth],
@@ -66,13 +79,16 @@ export const mamba2 = defineLayer({
       { name: "dt_bias", shape: [heads], dtype: "f32", init: dtBias() },
       { name: "A_log", shape: [heads], dtype: "f32", init: logUniform(1, 16) },
       { name: "D", shape: [heads], programShape: [heads, 1], dtype: "f32", init: constant(1) },
-      { name: "norm.weight", shape: [inner], dtype: "f32", init: constant(1) },
+      ...(o.norm === "gated"
+        ? [{ name: "norm.weight", shape: [inner], dtype: "f32" as const, init: constant(1) }]
+        : []),
       {
         name: "out_proj.weight",
         shape: [width, inner],
         dtype: "weight",
         init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
       },
+      ...biases(o.bias, { out_proj: width }),
     ];
   },
   states(o, shell) {
@@ -84,7 +100,8 @@ export const mamba2 = defineLayer({
   },
   forward(scope, x, o, shell) {
     const { inner, heads, bc, convolved } = widths(o, shell);
-    const projected = linear({ x, weight: scope.parameter("in_proj.weight") }).y; // [T, 2·inner + 2·bc + heads]
+    const project = projection(scope, o.bias);
+    const projected = project(x, "in_proj"); // [T, 2·inner + 2·bc + heads]
     const [gate, xBC, dt] = split(projected, [inner, convolved, heads]);
     const mixed = causalConv1d(
       {
@@ -113,10 +130,15 @@ export const mamba2 = defineLayer({
       },
       { chunkSize: o.chunkSize, dtMin: o.dtMin, dtMax: o.dtMax },
     ).y;
+    const y = mergeHeads({ x: scanned }).y;
+    if (o.norm === "none") {
+      const open = unary({ x: gate! }, { kind: "silu" }).y;
+      return project(binary({ a: open, b: y }, { kind: "mul" }).y, "out_proj");
+    }
     const normed = gatedRmsNorm(
-      { x: mergeHeads({ x: scanned }).y, gate: gate!, weight: scope.parameter("norm.weight") },
-      { eps: o.normEps, groups: o.groups },
+      { x: y, gate: gate!, weight: scope.parameter("norm.weight") },
+      { eps: o.normEps, groups: o.normGroups ?? o.groups, normBeforeGate: o.normBeforeGate },
     ).y;
-    return linear({ x: normed, weight: scope.parameter("out_proj.weight") }).y;
+    return project(normed, "out_proj");
   },
 });
