@@ -1,4 +1,5 @@
 export { type Checkpoint, encoderParameters, openCheckpoint, saveCheckpoint } from "./checkpoint.js";
+export * from "./checkpoints/index.js";
 export {
   audioInputSchema,
   type InputsConfig,
@@ -16,6 +17,8 @@ export {
   encoderConfigSchema,
   parseEncoderConfig,
 } from "./encoder.js";
+export * from "./families/index.js";
+export * from "./generation/index.js";
 export * from "./layers/index.js";
 export { parseLayout } from "./layout.js";
 export { Model, type ModelOptions } from "./model.js";

@@ -1,0 +1,21 @@
+import { expected, InputError } from "@krait/core";
+import type { PublishedConfig } from "../checkpoints/index.js";
+import { bambaFamily } from "./bamba.js";
+import type { CausalDescription, DescribeOptions, Family } from "./family.js";
+import { mamba2Family } from "./mamba2.js";
+
+/** Every published architecture that can be loaded. A new one is one file and one line here. */
+export const families: readonly Family[] = [mamba2Family, bambaFamily];
+
+/** Reads a config by the family it belongs to. Throws `InputError` (MODEL_TYPE_UNKNOWN, INVALID_CONFIG, CONFIG_UNSUPPORTED). */
+export function describeModel(config: PublishedConfig, options: DescribeOptions): CausalDescription {
+  const family = families.find((f) => f.matches(config));
+  if (family) return family.describe(config, options);
+  const names = families.map((f) => f.name).join(", ");
+  throw new InputError(expected(`one of ${names}`, `${config.path} model_type`, config.values.model_type), {
+    code: "MODEL_TYPE_UNKNOWN",
+    hint: "This architecture is not implemented.",
+  });
+}
+
+export type { Block, CausalDescription, DescribeOptions, Family } from "./family.js";

@@ -1,0 +1,197 @@
+import { type Closable, expected, UsageError } from "@krait/core";
+import { embedding, linear, unary } from "@krait/graph";
+import type { Device } from "@krait/runtime";
+import type { ModelTensor } from "../checkpoints/index.js";
+import type { CausalDescription } from "../families/family.js";
+import { Pass } from "../families/pass.js";
+import { Model, type ModelOptions } from "../model.js";
+import type { Session } from "../session.js";
+import type { Blueprint } from "../stack.js";
+import type { WeightSource } from "../weights.js";
+
+export interface CausalModelOptions extends ModelOptions {
+  /** Most rows of logits in one run; as many as `maxSequences` when absent, which is what generation needs. */
+  maxLogits?: number;
+}
+
+/** Tokens of one sequence in a run. */
+export interface CausalInput {
+  /** Token ids, [n]. */
+  ids: ArrayLike<number>;
+  /** Carries the state from run to run; without it the sequence starts and ends here. */
+  session?: Session | undefined;
+  /** Which tokens' logits are wanted. */
+  logits?: "last" | "all" | "none";
+}
+
+/** Every tensor of a description once, whichever blocks share it. */
+export function tensorsOf(description: CausalDescription): ModelTensor[] {
+  const { embedding, finalNorm, head, blocks } = description;
+  const all = [embedding, ...blocks.flatMap((b) => b.tensors), finalNorm, head];
+  return [...new Map(all.map((t) => [t.name, t])).values()];
+}
+
+/** A causal language model on a device: token ids in, logits out, state in sessions. */
+export class CausalModel implements Closable {
+  private constructor(
+    readonly description: CausalDescription,
+    private readonly model: Model,
+    private readonly maxLogits: number,
+  ) {}
+
+  static async create(
+    device: Device,
+    description: CausalDescription,
+    source: WeightSource,
+    options: CausalModelOptions = {},
+  ): Promise<CausalModel> {
+    const { maxSequences = 16, maxLogits = maxSequences } = options;
+    const { vocabularySize, blocks } = description;
+    const blueprint: Blueprint = { parameters: tensorsOf(description), states: blocks.flatMap((b) => b.states) };
+    const model = await Model.create(
+      device,
+      description.family,
+      blueprint,
+      source,
+      ({ graph, tokens, dtype, tensors, context }) => {
+        const tensor = (t: ModelTensor) => tensors.get(t.name)!;
+        const scaled = (x: ReturnType<typeof tensor>, scale: number) =>
+          scale === 1 ? x : unary({ x }, { kind: "identity", scale }).y;
+        const ids = graph.indices("ids", tokens, 0, vocabularySize);
+        const rows = graph.indices("rows", graph.symbol("L", maxLogits), 0, tokens);
+        const table = tensor(description.embedding);
+        // The residual stream is float32 throughout.
+        const embedded = scaled(embedding({ table, ids }, { outDtype: "f32" }).y, description.embeddingScale);
+        const pass = new Pass(graph, embedded, embedded, tensors, context, dtype);
+        for (const block of blocks) block.forward(pass);
+        const features = pass.normed(description.finalNorm.name, description.normEps);
+        const wanted = embedding({ table: features, ids: rows }).y; // [L, width]
+        const logits = linear({ x: wanted, weight: tensor(description.head) }, { outDtype: "f32" }).y;
+        graph.output("logits", scaled(logits, description.logitsScale));
+      },
+      options,
+    );
+    return new CausalModel(description, model, maxLogits);
+  }
+
+  get maxTokens(): number {
+    return this.model.maxTokens;
+  }
+
+  get maxSequences(): number {
+    return this.model.maxSequences;
+  }
+
+  /** Bytes of carried state per sequence. */
+  get stateBytes(): number {
+    return this.model.stateBytes;
+  }
+
+  get arenaBytes(): number {
+    return this.model.arenaBytes;
+  }
+
+  /** A new sequence with a zero state. */
+  open(): Promise<Session> {
+    return this.model.open();
+  }
+
+  /**
+   * One run over several packed sequences.
+   *
+   * @returns per sequence its logits [rows, vocabularySize]
+   * @throws UsageError (RUN_TOO_LARGE, TOKEN_OUT_OF_RANGE, CONTEXT_FULL, SESSION_NOT_READY), AbortedError
+   */
+  async run(inputs: readonly CausalInput[], signal?: AbortSignal): Promise<Float32Array[]> {
+    const { vocabularySize } = this.description;
+    const ids: number[] = [];
+    const rows: number[] = [];
+    const counts: number[] = [];
+    for (const { ids: tokens, session, logits = "last" } of inputs) {
+      this.checkRoom(tokens.length, session);
+      const from = ids.length;
+      for (let i = 0; i < tokens.length; i++) ids.push(tokens[i]!);
+      const first = logits === "all" ? from : logits === "last" ? Math.max(from, ids.length - 1) : ids.length;
+      for (let row = first; row < ids.length; row++) rows.push(row);
+      counts.push(ids.length - first);
+    }
+    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabularySize);
+    if (wrong !== undefined) {
+      throw new UsageError(expected(`a token id from 0 to ${vocabularySize - 1}`, "the prompt", wrong), {
+        code: "TOKEN_OUT_OF_RANGE",
+        hint: "Do the tokenizer and the model belong together?",
+      });
+    }
+    if (rows.length > this.maxLogits) {
+      throw new UsageError(expected(`at most ${this.maxLogits} rows of logits`, "a run", rows.length), {
+        code: "RUN_TOO_LARGE",
+        hint: "Ask for the last token's logits, cut the run, or load the model with a larger maxLogits.",
+      });
+    }
+    const { logits } = await this.model.run({
+      lengths: inputs.map((input) => input.ids.length),
+      sessions: inputs.map((input) => input.session),
+      symbols: { L: rows.length },
+      inputs: { ids: Int32Array.from(ids), rows: Int32Array.from(rows) },
+      signal,
+    });
+    let at = 0;
+    return counts.map((n) => {
+      const part = (logits as Float32Array).subarray(at * vocabularySize, (at + n) * vocabularySize);
+      at += n;
+      return part;
+    });
+  }
+
+  /**
+   * Feeds a prompt of any length in chunks.
+   *
+   * @returns the logits of its last token [vocabularySize]
+   */
+  async prefill(
+    ids: ArrayLike<number>,
+    session: Session,
+    { chunk = this.maxTokens, signal }: { chunk?: number; signal?: AbortSignal | undefined } = {},
+  ): Promise<Float32Array> {
+    if (ids.length === 0 || !Number.isInteger(chunk) || chunk < 1) {
+      throw new UsageError(
+        expected("at least one token", ids.length === 0 ? "a prompt" : "a chunk", ids.length && chunk),
+        {
+          code: "INVALID_OPTION",
+          hint: "A model says nothing before the first token.",
+        },
+      );
+    }
+    this.checkRoom(ids.length, session);
+    const all = Array.from(ids);
+    const step = Math.min(chunk, this.maxTokens);
+    let last = new Float32Array(0);
+    for (let from = 0; from < all.length; from += step) {
+      const part = all.slice(from, from + step);
+      const isLast = from + step >= all.length;
+      [last] = (await this.run([{ ids: part, session, logits: isLast ? "last" : "none" }], signal)) as [
+        Float32Array<ArrayBuffer>,
+      ];
+    }
+    return last;
+  }
+
+  /** Keys and values are kept for a bounded number of tokens; what is beyond would be forgotten in silence. */
+  private checkRoom(tokens: number, session: Session | undefined): void {
+    const room = this.description.contextTokens;
+    const end = (session?.position ?? 0) + tokens;
+    if (room === undefined || end <= room) return;
+    throw new UsageError(expected(`at most ${room} tokens`, "a sequence of a model with attention", end), {
+      code: "CONTEXT_FULL",
+      hint: "Load the model with a larger contextTokens; its keys and values take memory for each.",
+    });
+  }
+
+  close(): void {
+    this.model.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+}
