@@ -3,7 +3,10 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { EncoderConfigInput } from "krait";
 import { afterAll, beforeAll } from "vitest";
 
@@ -65,4 +68,14 @@ export function relativeRms(a: Float32Array, b: Float32Array): number {
   }
   const error = Math.sqrt(difference / norm);
   return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
+}
+
+/** Collects garbage, twice: what finalizers let go of in the first round goes in the second. */
+export async function collectGarbage(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  for (let i = 0; i < 2; i++) {
+    collect();
+    await sleep(20);
+  }
 }
