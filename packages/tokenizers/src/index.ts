@@ -2,3 +2,4 @@ export * from "./audio/index.js";
 export * from "./sequence/index.js";
 export * from "./text/index.js";
 export * from "./video/index.js";
+export * from "./vision/index.js";
