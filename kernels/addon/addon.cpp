@@ -436,6 +436,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
         [device, loaded] {
           Status s;
           loaded->arena = device->allocate(loaded->program.arena_bytes, &s);
+          loaded->recordings = std::make_unique<Recordings>(device);
           return s;
         },
         std::move(done));

@@ -301,6 +301,37 @@ void synchronize(void* opened, Status* status) {
   if (result != cudaSuccess) *status = failure(result, "the error word to be cleared");
 }
 
+void begin_recording(void* opened, Status* status) {
+  const Cuda& cuda = static_cast<Device*>(opened)->cuda;
+  const cudaError_t result = cudaStreamBeginCapture(cuda.stream, cudaStreamCaptureModeThreadLocal);
+  if (result != cudaSuccess) *status = failure(result, "a recording to begin");
+}
+
+void* end_recording(void* opened, Status* status) {
+  const Cuda& cuda = static_cast<Device*>(opened)->cuda;
+  cudaGraph_t graph = nullptr;
+  cudaError_t result = cudaStreamEndCapture(cuda.stream, &graph);
+  if (result != cudaSuccess || graph == nullptr) {
+    // What some kernel or library did cannot be recorded; the ops run one by one then.
+    cudaGetLastError();
+    return nullptr;
+  }
+  cudaGraphExec_t recording = nullptr;
+  result = cudaGraphInstantiate(&recording, graph, 0);
+  cudaGraphDestroy(graph);
+  if (result == cudaSuccess) return recording;
+  *status = failure(result, "a recording to be made ready");
+  return nullptr;
+}
+
+void replay(void* opened, void* recording, Status* status) {
+  const Cuda& cuda = static_cast<Device*>(opened)->cuda;
+  const cudaError_t result = cudaGraphLaunch(static_cast<cudaGraphExec_t>(recording), cuda.stream);
+  if (result != cudaSuccess) *status = failure(result, "a recording to replay");
+}
+
+void discard(void*, void* recording) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(recording)); }
+
 void mark(void* opened, int32_t slot, Status* status) {
   Device& device = *static_cast<Device*>(opened);
   while (device.marks.size() <= static_cast<size_t>(slot)) {
@@ -335,6 +366,6 @@ void describe(void* device, char* json, int64_t capacity) {
 extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
   using namespace krait::cuda;
   static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
-                                            release, upload, download, fill, run,          synchronize, mark, elapsed, describe};
+                                            release, upload, download, fill, run,          synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
   return &table;
 }

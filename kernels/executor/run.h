@@ -9,11 +9,40 @@
 
 namespace krait {
 
+struct RunRequest;
+
+// The ops of the last few kinds of run, recorded by the device: the same symbol values and buffers replay with one launch.
+// Used on the executor thread alone.
+class Recordings {
+ public:
+  explicit Recordings(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+  ~Recordings();
+  Recordings(const Recordings&) = delete;
+  Recordings& operator=(const Recordings&) = delete;
+
+  struct Entry {
+    std::vector<int64_t> symbols;
+    std::vector<std::shared_ptr<Memory>> buffers;  // also keeps them alive while the recording names them
+    int64_t runs = 0;
+    void* recording = nullptr;
+    bool refused = false;
+  };
+
+  // The entry of this kind of run, made when new; the one unused for longest goes.
+  Entry& find(const RunRequest& request);
+
+ private:
+  static constexpr size_t kMost = 4;
+  std::shared_ptr<Device> device_;
+  std::vector<Entry> entries_;  // last used first
+};
+
 // A program loaded on a device, with its arena.
 struct LoadedProgram {
   std::shared_ptr<Device> device;
   Program program;
   std::shared_ptr<Memory> arena;
+  std::unique_ptr<Recordings> recordings;
 };
 
 struct RunRequest {
@@ -27,7 +56,7 @@ struct RunRequest {
 };
 
 // Runs one program to its end: copies in, ops, copies out.
-Status run_program(const LoadedProgram& loaded, const RunRequest& request);
+Status run_program(LoadedProgram& loaded, const RunRequest& request);
 
 struct Measurement {
   int32_t warmup = 3;
@@ -38,6 +67,6 @@ struct Measurement {
 };
 
 // Runs the ops of a program again and again and times them, without the copies. States move on with each repetition.
-Status measure_program(const LoadedProgram& loaded, const RunRequest& request, Measurement* measurement);
+Status measure_program(LoadedProgram& loaded, const RunRequest& request, Measurement* measurement);
 
 }  // namespace krait

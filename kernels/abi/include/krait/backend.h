@@ -31,6 +31,13 @@ struct krait_backend_table {
   void (*run)(void* device, int64_t op, const krait::Call* call, krait::Status* status);
   void (*synchronize)(void* device, krait::Status* status);
 
+  // Recorded sequences of ops, which replay with one launch. Null where the device has none. Between begin and end `run` records
+  // instead of running; `end_recording` gives null when what was recorded cannot be replayed.
+  void (*begin_recording)(void* device, krait::Status* status);
+  void* (*end_recording)(void* device, krait::Status* status);
+  void (*replay)(void* device, void* recording, krait::Status* status);
+  void (*discard)(void* device, void* recording);
+
   // Time marks on the device's own clock, for measuring. `elapsed` gives milliseconds between two marks that have passed.
   void (*mark)(void* device, int32_t slot, krait::Status* status);
   double (*elapsed)(void* device, int32_t from, int32_t to, krait::Status* status);

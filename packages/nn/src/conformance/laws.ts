@@ -76,7 +76,7 @@ function join(...parts: Float32Array[]): Float32Array {
 }
 
 /** Laws that ask for the same bits. */
-const exact = new Set(["a snapshot restores to the same bits", "the same run twice gives the same bits"]);
+const exact = new Set(["a snapshot restores to the same bits", "the same run again gives the same bits"]);
 
 const difference = (a: Float32Array, b: Float32Array) =>
   a.every((x, i) => Object.is(x, b[i])) ? 0 : relativeRms(a, b) || 1;
@@ -167,8 +167,12 @@ const laws: Record<string, (kit: Kit) => Promise<number>> = {
     return Math.max(relativeRms(outA, wantA), relativeRms(outB, wantB));
   },
 
-  async "the same run twice gives the same bits"({ model, values }) {
+  async "the same run again gives the same bits"({ model, values }) {
+    // Often enough that a device which records runs replays them.
     const x = values(200);
-    return difference(await model.run(x), await model.run(x));
+    const first = await model.run(x);
+    let worst = 0;
+    for (let i = 0; i < 4; i++) worst = Math.max(worst, difference(await model.run(x), first));
+    return worst;
   },
 };
