@@ -51,6 +51,16 @@ const char* broken(const ConcatenateArgs& a) {
   return fits && a.a.dim[other] == a.y.dim[other] && a.b.dim[other] == a.y.dim[other] ? nullptr : "a result as large as both parts";
 }
 
+const char* broken(const ExpertLinearArgs& a) {
+  const int64_t experts = a.weight.dim[0], m = a.weight.dim[1], c = a.weight.dim[2], choices = a.experts.dim[1];
+  if (experts < 1 || experts > 1024) return "1 to 1024 experts";
+  if (choices > kMost || m > kMost || c > kMost) return "sizes that can be multiplied";
+  if (a.gated && (a.combine || m % 2 != 0)) return "an even number of rows per expert for a gate, not combined";
+  const __int128 columns = static_cast<__int128>(a.combine ? choices : 1) * c;
+  const __int128 width = a.combine ? static_cast<__int128>(m) : static_cast<__int128>(choices) * (a.gated ? m / 2 : m);
+  return a.x.dim[1] == columns && a.y.dim[1] == width ? nullptr : "rows for each of a token's experts";
+}
+
 const char* broken(const FrameArgs& a) {
   return is_size(a.size) && is_size(a.hop) && a.y.dim[1] == a.size ? nullptr : "rows of its size and a positive hop";
 }
@@ -61,6 +71,15 @@ const char* broken(const GatedRmsNormArgs& a) {
 
 const char* broken(const RmsNormArgs& a) {
   return static_cast<bool>(a.residual) == static_cast<bool>(a.sum) ? nullptr : "a sum exactly when there is a residual";
+}
+
+const char* broken(const RouteExpertsArgs& a) {
+  const int64_t experts = a.logits.dim[1];
+  if (experts < 1 || experts > 1024) return "1 to 1024 experts";
+  if (a.groups < 1 || a.groups > experts || experts % a.groups != 0) return "groups that divide its experts";
+  if (a.kept_groups < 1 || a.kept_groups > a.groups) return "1 to all groups kept";
+  const bool fits = a.top_k >= 1 && a.top_k <= experts / a.groups * a.kept_groups;
+  return fits && a.experts.dim[1] == a.top_k && a.weights.dim[1] == a.top_k ? nullptr : "as many choices as topK";
 }
 
 const char* broken(const SsdScanArgs& a) {

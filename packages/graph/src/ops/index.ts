@@ -5,11 +5,13 @@ import { binary } from "./binary.js";
 import { causalConv1d } from "./causal-conv1d.js";
 import { concatenate } from "./concatenate.js";
 import { embedding } from "./embedding.js";
+import { expertLinear } from "./expert-linear.js";
 import { frame } from "./frame.js";
 import { gatedRmsNorm } from "./gated-rms-norm.js";
 import { linear } from "./linear.js";
 import { pool } from "./pool.js";
 import { rmsNorm } from "./rms-norm.js";
+import { routeExperts } from "./route-experts.js";
 import { ssdScan } from "./ssd-scan.js";
 import { unary } from "./unary.js";
 import { unfoldPatches } from "./unfold-patches.js";
@@ -20,11 +22,13 @@ export { binary } from "./binary.js";
 export { causalConv1d } from "./causal-conv1d.js";
 export { concatenate } from "./concatenate.js";
 export { embedding } from "./embedding.js";
+export { expertLinear } from "./expert-linear.js";
 export { frame } from "./frame.js";
 export { gatedRmsNorm } from "./gated-rms-norm.js";
 export { linear } from "./linear.js";
 export { pool } from "./pool.js";
 export { rmsNorm } from "./rms-norm.js";
+export { routeExperts } from "./route-experts.js";
 export { ssdScan } from "./ssd-scan.js";
 export { unary } from "./unary.js";
 export { unfoldPatches } from "./unfold-patches.js";
@@ -37,12 +41,14 @@ export const allOps: readonly Op[] = [
   causalConv1d.op,
   concatenate.op,
   embedding.op,
+  expertLinear.op,
   frame.op,
   gatedRmsNorm.op,
   linear.op,
   mergeHeads.op,
   pool.op,
   rmsNorm.op,
+  routeExperts.op,
   slice.op,
   splitHeads.op,
   ssdScan.op,
