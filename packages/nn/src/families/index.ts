@@ -1,11 +1,22 @@
 import { expected, InputError } from "@krait/core";
 import type { PublishedConfig } from "../checkpoints/index.js";
 import { bambaFamily } from "./bamba.js";
+import { falconH1Family } from "./falcon-h1.js";
 import type { CausalDescription, DescribeOptions, Family } from "./family.js";
+import { graniteFamily } from "./granite-moe-hybrid.js";
 import { mamba2Family } from "./mamba2.js";
+import { nemotronHFamily } from "./nemotron-h.js";
+import { zamba2Family } from "./zamba2.js";
 
 /** Every published architecture that can be loaded. A new one is one file and one line here. */
-export const families: readonly Family[] = [mamba2Family, bambaFamily];
+export const families: readonly Family[] = [
+  mamba2Family,
+  bambaFamily,
+  graniteFamily,
+  falconH1Family,
+  nemotronHFamily,
+  zamba2Family,
+];
 
 /** Reads a config by the family it belongs to. Throws `InputError` (MODEL_TYPE_UNKNOWN, INVALID_CONFIG, CONFIG_UNSUPPORTED). */
 export function describeModel(config: PublishedConfig, options: DescribeOptions): CausalDescription {

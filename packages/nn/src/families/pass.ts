@@ -43,6 +43,14 @@ export class Pass {
     return y;
   }
 
+  /** Lets one block read the stream with something added that does not stay in it. */
+  lend(extra: Value, block: () => void): void {
+    const kept = this.stream();
+    this.pending = extra;
+    block();
+    this.sum = kept;
+  }
+
   add(branch: Value): void {
     this.stream();
     this.pending = branch;
