@@ -55,7 +55,9 @@ for (const { id, build, floorMs, referenceMs } of rows) {
     const ratio = referenceMs ? ms / referenceMs : undefined;
     results.push({ id, ms, floorMs, referenceMs, ratio });
     const shown = (x, digits = 3) => (x === undefined ? "-" : x.toFixed(digits)).padStart(9);
-    console.log(`${id.padEnd(32)} ms ${shown(ms)}  floor ${shown(floorMs)}  reference ${shown(referenceMs)}  ratio ${shown(ratio, 2)}`);
+    console.log(
+      `${id.padEnd(32)} ms ${shown(ms)}  floor ${shown(floorMs)}  reference ${shown(referenceMs)}  ratio ${shown(ratio, 2)}`,
+    );
     if (flags.ops) {
       const { ops } = await program.measure(run, { warmup: 1, repeats: 5, perOp: true });
       const byOp = new Map();

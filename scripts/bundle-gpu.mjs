@@ -49,9 +49,14 @@ await main(() => {
   // What scripts/gpu needs of the facade, whose other parts decode media.
   const facade = ["assemble.js", "random-encoder.js"].map((name) => `packages/krait/dist/${name}`);
   const compiled = packages.flatMap((name) => [`packages/${name}/package.json`, `packages/${name}/dist`]);
-  archive("tree", root, [...compiled, ...facade, ...bundledDependencies(packages), ...[...native, ...headers].map(relative)], {
-    exclude: ["*.map", "*.d.ts", "*.d.mts", "*.d.cts", ".tsbuildinfo"],
-  });
+  archive(
+    "tree",
+    root,
+    [...compiled, ...facade, ...bundledDependencies(packages), ...[...native, ...headers].map(relative)],
+    {
+      exclude: ["*.map", "*.d.ts", "*.d.mts", "*.d.cts", ".tsbuildinfo"],
+    },
+  );
   archive(
     "libraries",
     "/",

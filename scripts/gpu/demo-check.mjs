@@ -74,7 +74,14 @@ export async function checkDemo(path) {
   ]) {
     const cuda = await encode("cuda", dtype, stored);
     const error = relativeRms(cuda.features, cpu.features);
-    rows.push({ id: `demo_encoder/${dtype}`, tokens: cpu.features.length / cpu.dim, error, bound, cudaMs: cuda.ms, cpuMs: cpu.ms });
+    rows.push({
+      id: `demo_encoder/${dtype}`,
+      tokens: cpu.features.length / cpu.dim,
+      error,
+      bound,
+      cudaMs: cuda.ms,
+      cpuMs: cpu.ms,
+    });
   }
   return rows;
 }

@@ -66,7 +66,10 @@ function window({ L, W }) {
   const [H, D] = [16, 64];
   const p = packed("attention", 1, L);
   const big = (name) => p.graph.parameter(name, "bf16", [p.T, H, D]);
-  p.graph.output("y", ops.attention({ q: big("q"), k: big("k"), v: big("v"), cuSeqlens: p.cuSeqlens }, { window: W }).y);
+  p.graph.output(
+    "y",
+    ops.attention({ q: big("q"), k: big("k"), v: big("v"), cuSeqlens: p.cuSeqlens }, { window: W }).y,
+  );
   return p;
 }
 
@@ -80,7 +83,8 @@ function stack({ L, width, layers, letter }) {
     const dtype = s.dtype === "f32" ? "f32" : "bf16";
     tensors.set(s.name, p.graph.parameter(s.name, dtype, s.programShape ?? s.shape));
   }
-  for (const s of states) tensors.set(s.name, p.graph.state(s.name, s.dtype === "f32" ? "f32" : "bf16", [1, ...s.shape]));
+  for (const s of states)
+    tensors.set(s.name, p.graph.state(s.name, s.dtype === "f32" ? "f32" : "bf16", [1, ...s.shape]));
   const context = {
     cuSeqlens: p.cuSeqlens,
     stateIndex: p.graph.slots("stateIndex", p.S, 1),
