@@ -23,11 +23,11 @@ const PATTERN = 1 << 22; // elements of random data, repeated to fill a buffer
 const pattern = new Float32Array(PATTERN);
 for (let i = 0; i < PATTERN; i++) pattern[i] = Math.random() * 2 - 1;
 // Step sizes must be positive and small where they come already through softplus.
-const valueOf = { dt: (x) => 0.05 + 0.04 * x, aLog: (x) => 0.5 + x, A_log: (x) => 1 + x };
+const shapedBy = { dt: (x) => 0.05 + 0.04 * x, aLog: (x) => 0.5 + x, A_log: (x) => 1 + x };
 
 async function randomBuffer(name, value) {
   const buffer = await device.allocate(capacityBytes(value));
-  const map = valueOf[name.split(".").at(-1)] ?? ((x) => 0.2 * x);
+  const map = shapedBy[name.split(".").at(-1)] ?? ((x) => 0.2 * x);
   const size = dtypeSize(value.dtype);
   const data = size === 2 ? Uint16Array.from(pattern, (x) => toBf16(map(x))) : pattern.map(map);
   for (let at = 0; at < buffer.bytes; at += PATTERN * size) {
