@@ -145,10 +145,10 @@ describe("programs", () => {
     const path = await long();
     process.env.KRAIT_FFMPEG = script(
       "slow",
-      'for i in 1 2 3 4 5 6 7 8; do echo "progress=continue" >&2; sleep 0.1; done\nexec ffmpeg "$@"',
+      'for i in $(seq 30); do echo "progress=continue" >&2; sleep 0.1; done\nexec ffmpeg "$@"',
     );
     const { error, video: frames } = await collect(
-      decode(path, { video: { ...video, sampling: { count: 1 } }, end: 1, limits: { stallSeconds: 0.5 } }),
+      decode(path, { video: { ...video, sampling: { count: 1 } }, end: 1, limits: { stallSeconds: 2 } }),
     );
     expect(error).toBeUndefined();
     expect(frames).toHaveLength(1);
