@@ -1,4 +1,5 @@
 export * from "./audio/index.js";
+export * from "./presets/index.js";
 export * from "./sequence/index.js";
 export * from "./text/index.js";
 export * from "./video/index.js";
