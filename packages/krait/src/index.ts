@@ -24,4 +24,11 @@ export type { FeaturePart, Features, Token } from "./features.js";
 export type { Taps } from "./pipeline.js";
 export type { Prediction } from "./predict.js";
 export { audio, image, type Source, text, textFile, video } from "./sources.js";
+export {
+  type FrontEnd,
+  frontEnds,
+  type TokenizeFileOptions,
+  type TokenizeFileResult,
+  tokenizeFile,
+} from "./tokenize/index.js";
 export { version } from "./version.js";
