@@ -2,6 +2,7 @@ export const overview = `krait: long video, audio and text to time-stamped featu
 
 usage
   krait encode FILE… --out F.safetensors   features of the files, and a page to look at
+  krait tokenize FILE --preset P --out F   what one front end makes of a file, without an encoder
   krait probe FILE                         what a file holds
   krait doctor                             what this machine can do, and what it lacks
   krait help COMMAND                       the options of a command
@@ -47,6 +48,35 @@ what comes out
   --no-page           no page
   --json              a summary as one JSON object
   --quiet             no progress and no notes
+`,
+  tokenize: `krait tokenize FILE --preset NAME --out F.safetensors [options]
+krait tokenize --list [--json]
+
+Writes what one published front end makes of a file, without an encoder: features [tokens, dim] f32
+and times [tokens, 2] f64 seconds; for text ids [tokens] i32. Audio has one row per frame of 10 ms.
+Images and video have one row per picture, its normalised pixels in the order channel, row, column
+(qwen2-vl: one row per patch).
+
+  --list              the names of the front ends
+  --preset NAME       one of them
+  --out F             the file to write
+
+sound
+  --normalization M   exact (default; reads the file twice where that takes the whole signal), fixed or
+                      running; front ends without a choice ignore it
+
+images and video
+  --size N            pixels of the resize and of the crop
+  --processor F       a preprocessor_config.json in place of the preset's own settings
+  --fps N             pictures kept per second (default: all)
+  --frames N          or: so many pictures over the whole
+
+text
+  --tokenizer F       a tokenizer.json, for the preset text
+
+  --start T --end T   a part of the media; seconds or HH:MM:SS
+  --json              a summary as one JSON object
+  --quiet             no progress
 `,
   probe: `krait probe FILE [--json]
 

@@ -16,12 +16,13 @@ export type Command = (argv: readonly string[], context: Context) => Promise<num
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   encode: async () => (await import("./commands/encode.js")).encode,
+  tokenize: async () => (await import("./commands/tokenize.js")).tokenize,
   probe: async () => (await import("./commands/probe.js")).probe,
   doctor: async () => (await import("./commands/doctor.js")).doctor,
 };
 
 /** Commands of later versions: they are known by name, so that the answer can be clear. */
-const later = new Set(["tokenize", "estimate", "inspect", "parity", "generate", "train", "bench"]);
+const later = new Set(["estimate", "inspect", "parity", "generate", "train", "bench"]);
 
 /** Runs a command line; the exit code goes to `process.exitCode`. Data on standard output, everything else on standard error. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -70,7 +71,7 @@ function unknownCommand(name: string): UsageFault {
     return new UsageFault(
       `Expected a command of this version for krait but received ${JSON.stringify(name)}, which is not part of it yet`,
       "COMMAND_NOT_AVAILABLE",
-      "This version has encode, probe and doctor.",
+      `This version has ${Object.keys(commands).join(", ")}.`,
     );
   }
   const kind = name.startsWith("-") ? "a command before the options" : "a command";
