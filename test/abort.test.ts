@@ -52,7 +52,7 @@ describe.skipIf(!built)(`an abort, seed ${seed}`, () => {
   let encoder: Encoder;
   let small: Encoder;
   beforeAll(async () => {
-    const clip = makeClip(at("clip.mkv"), { seconds: 5, size: "160x120" });
+    const clip = makeClip(at("clip.mkv"), { seconds: 4, size: "160x120" });
     sources = [text("Who speaks? ".repeat(20)), video(clip, { fps: 4 }), audio(clip)];
     encoder = await loadEncoder({ seed: 0 }, { device: "cpu", chunkTokens: 512 });
     small = await loadEncoder(tiny, { device: "cpu", chunkTokens: 32 });
@@ -98,7 +98,7 @@ describe.skipIf(!built)(`an abort, seed ${seed}`, () => {
     await toFolder(encoder, new AbortController().signal);
     const whole = performance.now() - begun;
     let stopped = 0;
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 10; round++) {
       const delay = draw() * whole;
       const outcome = await abortSoon(
         () => sleep(delay),
@@ -107,7 +107,7 @@ describe.skipIf(!built)(`an abort, seed ${seed}`, () => {
       await expectStopped(outcome);
       if (outcome.error !== undefined) stopped++;
     }
-    expect(stopped).toBeGreaterThan(3);
+    expect(stopped).toBeGreaterThan(2);
   });
 
   it.each(["the first numbers", "the last numbers, before the page"])("stops it right after %s", async (which) => {
@@ -122,6 +122,24 @@ describe.skipIf(!built)(`an abort, seed ${seed}`, () => {
     const outcome = await abortSoon(moment, (signal) => toFolder(encoder, signal, { progress }));
     expect(outcome.error).toBeDefined();
     await expectStopped(outcome);
+  });
+
+  it("stops a decode in the middle of a chunk", async () => {
+    const large = makeClip(at("large.mkv"), { seconds: 8, size: "1280x720", rate: 30 });
+    const patient = await loadEncoder(tiny, { device: "cpu", chunkTokens: 4096 });
+    let reached = () => {};
+    const moment = () =>
+      new Promise<void>((resolve) => {
+        reached = resolve;
+      });
+    // The whole clip is one chunk: without its own signal the decoder would go on for a second.
+    const taps = { video: () => reached() };
+    const decode = (signal: AbortSignal) => patient.encode([video(large, { fps: 30 }), audio(large)], { signal, taps });
+    const { after, error } = await abortSoon(moment, decode);
+    expect(error).toMatchObject({ code: "ABORTED" });
+    expect(after).toBeLessThan(200);
+    expect(children()).toBe(0);
+    await patient.close();
   });
 
   it("stops the loading of a model", async () => {
