@@ -1,10 +1,10 @@
 import { type Closable, expected, UsageError } from "@krait/core";
-import { embedding, linear, unary } from "@krait/graph";
+import { embedding, linear, unary, type Value } from "@krait/graph";
 import type { Device } from "@krait/runtime";
 import type { ModelTensor } from "../checkpoints/index.js";
 import type { CausalDescription } from "../families/family.js";
 import { Pass } from "../families/pass.js";
-import { Model, type ModelOptions } from "../model.js";
+import { Model, type ModelBuilder, type ModelOptions } from "../model.js";
 import type { Session } from "../session.js";
 import type { Blueprint } from "../stack.js";
 import type { WeightSource } from "../weights.js";
@@ -31,12 +31,37 @@ export function tensorsOf(description: CausalDescription): ModelTensor[] {
   return [...new Map(all.map((t) => [t.name, t])).values()];
 }
 
+/** Tensors and states of the whole model. */
+export function blueprintOf(description: CausalDescription): Blueprint {
+  return { parameters: tensorsOf(description), states: description.blocks.flatMap((b) => b.states) };
+}
+
+/** ids [T] → logits [L, vocabularySize] of the rows asked for. */
+export function buildCausal(description: CausalDescription, maxLogits: number, builder: ModelBuilder): void {
+  const { graph, tokens, dtype, tensors, context } = builder;
+  const tensor = (t: ModelTensor) => tensors.get(t.name)!;
+  const scaled = (x: Value, scale: number) => (scale === 1 ? x : unary({ x }, { kind: "identity", scale }).y);
+  const ids = graph.indices("ids", tokens, 0, description.vocabularySize);
+  const rows = graph.indices("rows", graph.symbol("L", maxLogits), 0, tokens);
+  const table = tensor(description.embedding);
+  // The residual stream is float32 throughout.
+  const embedded = scaled(embedding({ table, ids }, { outDtype: "f32" }).y, description.embeddingScale);
+  const pass = new Pass(graph, embedded, embedded, tensors, context, dtype);
+  for (const block of description.blocks) block.forward(pass);
+  const features = pass.normed(description.finalNorm.name, description.normEps);
+  const wanted = embedding({ table: features, ids: rows }).y; // [L, width]
+  const logits = linear({ x: wanted, weight: tensor(description.head) }, { outDtype: "f32" }).y;
+  graph.output("logits", scaled(logits, description.logitsScale));
+}
+
 /** A causal language model on a device: token ids in, logits out, state in sessions. */
 export class CausalModel implements Closable {
   private constructor(
     readonly description: CausalDescription,
     private readonly model: Model,
     private readonly maxLogits: number,
+    /** Most open sessions. */
+    readonly slots: number,
   ) {}
 
   static async create(
@@ -45,33 +70,16 @@ export class CausalModel implements Closable {
     source: WeightSource,
     options: CausalModelOptions = {},
   ): Promise<CausalModel> {
-    const { maxSequences = 16, maxLogits = maxSequences } = options;
-    const { vocabularySize, blocks } = description;
-    const blueprint: Blueprint = { parameters: tensorsOf(description), states: blocks.flatMap((b) => b.states) };
+    const { maxSequences = 16, maxLogits = maxSequences, slots = 4 } = options;
     const model = await Model.create(
       device,
       description.family,
-      blueprint,
+      blueprintOf(description),
       source,
-      ({ graph, tokens, dtype, tensors, context }) => {
-        const tensor = (t: ModelTensor) => tensors.get(t.name)!;
-        const scaled = (x: ReturnType<typeof tensor>, scale: number) =>
-          scale === 1 ? x : unary({ x }, { kind: "identity", scale }).y;
-        const ids = graph.indices("ids", tokens, 0, vocabularySize);
-        const rows = graph.indices("rows", graph.symbol("L", maxLogits), 0, tokens);
-        const table = tensor(description.embedding);
-        // The residual stream is float32 throughout.
-        const embedded = scaled(embedding({ table, ids }, { outDtype: "f32" }).y, description.embeddingScale);
-        const pass = new Pass(graph, embedded, embedded, tensors, context, dtype);
-        for (const block of blocks) block.forward(pass);
-        const features = pass.normed(description.finalNorm.name, description.normEps);
-        const wanted = embedding({ table: features, ids: rows }).y; // [L, width]
-        const logits = linear({ x: wanted, weight: tensor(description.head) }, { outDtype: "f32" }).y;
-        graph.output("logits", scaled(logits, description.logitsScale));
-      },
+      (builder) => buildCausal(description, maxLogits, builder),
       options,
     );
-    return new CausalModel(description, model, maxLogits);
+    return new CausalModel(description, model, maxLogits, slots);
   }
 
   get maxTokens(): number {

@@ -3,6 +3,7 @@ import { openSafetensors, type SafetensorsFile } from "@krait/formats";
 import type { Device } from "@krait/runtime";
 import type { CausalModel } from "./causal-model.js";
 import { loadCausalModel } from "./load-model.js";
+import { largest } from "./sampling.js";
 
 /** Bytes of logits in one run. */
 const LOGITS_BYTES = 2 ** 26;
@@ -184,13 +185,6 @@ async function continueGreedily(
   } finally {
     session.close();
   }
-}
-
-/** Index of the largest element, the first of equals. */
-export function largest(values: ArrayLike<number>): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
-  return best;
 }
 
 async function readGolden(path: string): Promise<Golden> {

@@ -1,0 +1,210 @@
+import { type Closable, expected, parseOptions, UsageError } from "@krait/core";
+import { z } from "zod";
+import type { Session, Snapshot } from "../session.js";
+import type { CausalInput, CausalModel } from "./causal-model.js";
+import { Sampler, samplingSchema } from "./sampling.js";
+
+const schema = samplingSchema.extend({
+  /** Most new tokens per prompt. */
+  maxTokens: z.int().positive().default(128),
+  /** Tokens that end a sequence; the model's own when absent. */
+  endTokens: z.array(z.int().min(0)).optional(),
+  /** Prompt tokens per run and sequence; as many as the model takes when absent. */
+  chunkTokens: z.int().positive().optional(),
+});
+
+/** Prompt i draws from `seed` + i. */
+export type GenerationOptions = z.input<typeof schema>;
+type Options = z.output<typeof schema>;
+
+/** One new token of one sequence. */
+export interface GeneratedToken {
+  /** Which prompt. */
+  sequence: number;
+  token: number;
+  /** Set with the last token of a sequence: an end token came, or maxTokens are there (or what the model's attention can hold). */
+  finish?: "end" | "length";
+}
+
+/** A generation at one token, to be stored and resumed, by another process if need be. */
+export interface GenerationSnapshot {
+  options: GenerationOptions;
+  sequences: {
+    prompt: number[];
+    tokens: number[];
+    /** Tokens of the prompt that the state has seen. */
+    fed: number;
+    draws: number;
+    finish: "end" | "length" | "stop" | undefined;
+    state: Snapshot | undefined;
+  }[];
+}
+
+interface Sequence {
+  index: number;
+  prompt: number[];
+  tokens: number[];
+  fed: number;
+  sampler: Sampler;
+  session: Session | undefined;
+  finish: "end" | "length" | "stop" | undefined;
+}
+
+/**
+ * Continues prompts: an async iterator of tokens as they come. All sequences go through the model together, packed; those that find
+ * no free slot wait for one. Prompts are fed in chunks, beside the steps of sequences that are further on.
+ */
+export class Generation implements AsyncIterable<GeneratedToken>, Closable {
+  private closed = false;
+
+  private constructor(
+    private readonly model: CausalModel,
+    private readonly options: Options,
+    private readonly sequences: Sequence[],
+    private readonly signal: AbortSignal | undefined,
+  ) {}
+
+  /**
+   * @param prompts token ids of each prompt, at least one
+   * @throws UsageError (INVALID_OPTION, PROMPT_EMPTY); the iterator throws what `CausalModel.run` does
+   */
+  static start(
+    model: CausalModel,
+    prompts: readonly ArrayLike<number>[],
+    options: GenerationOptions = {},
+    signal?: AbortSignal,
+  ): Generation {
+    const parsed = parseOptions(schema, options, "generation");
+    const sequences = prompts.map((prompt, index): Sequence => {
+      if (prompt.length === 0) {
+        throw new UsageError(expected("at least one token", `prompt ${index}`, prompt.length), {
+          code: "PROMPT_EMPTY",
+          hint: "A model says nothing before the first token: begin with its begin token.",
+        });
+      }
+      const sampler = samplerOf(parsed, index, prompt);
+      return { index, prompt: Array.from(prompt), tokens: [], fed: 0, sampler, session: undefined, finish: undefined };
+    });
+    return new Generation(model, parsed, sequences, signal);
+  }
+
+  /** Goes on from a snapshot with the same tokens as the generation it was taken of. */
+  static async resume(model: CausalModel, snapshot: GenerationSnapshot, signal?: AbortSignal): Promise<Generation> {
+    const parsed = parseOptions(schema, snapshot.options, "generation");
+    const generation = new Generation(model, parsed, [], signal);
+    try {
+      for (const [index, s] of snapshot.sequences.entries()) {
+        const sampler = samplerOf(parsed, index, s.prompt);
+        sampler.skip(s.draws);
+        sampler.see(s.tokens);
+        const session = s.state && (await model.open());
+        generation.sequences.push({ ...s, prompt: [...s.prompt], tokens: [...s.tokens], index, sampler, session });
+        if (s.state) await session!.restore(s.state);
+      }
+      return generation;
+    } catch (error) {
+      generation.close();
+      throw error;
+    }
+  }
+
+  /** State and tokens of all sequences; to be taken between two tokens. */
+  async snapshot(): Promise<GenerationSnapshot> {
+    const sequences = [];
+    for (const { prompt, tokens, fed, sampler, session, finish } of this.sequences) {
+      const state = session && (await session.snapshot());
+      sequences.push({ prompt: [...prompt], tokens: [...tokens], fed, draws: sampler.draws, finish, state });
+    }
+    return { options: this.options, sequences };
+  }
+
+  /** Ends one sequence early: nothing more comes of it. */
+  stop(sequence: number): void {
+    const found = this.sequences[sequence];
+    if (found && !found.finish) this.end(found, "stop");
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedToken> {
+    try {
+      for (;;) {
+        const active = await this.admit();
+        if (active.length === 0) return;
+        for (const token of await this.advance(active)) {
+          // A token that came with one that ended its sequence is not shown.
+          if (token.finish === undefined && this.sequences[token.sequence]!.finish === "stop") continue;
+          yield token;
+          if (this.closed) return;
+        }
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Gives the model's slots back. */
+  close(): void {
+    this.closed = true;
+    for (const sequence of this.sequences) {
+      sequence.session?.close();
+      sequence.session = undefined;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  /** Sequences that run now: as many unfinished ones as there are slots. */
+  private async admit(): Promise<Sequence[]> {
+    const open = this.sequences.filter((s) => !s.finish);
+    const most = Math.min(this.model.maxSequences, this.model.slots, this.model.maxTokens);
+    const running = open.filter((s) => s.session);
+    for (const s of open) {
+      if (running.length >= most) break;
+      if (s.session) continue;
+      s.session = await this.model.open();
+      running.push(s);
+    }
+    return running;
+  }
+
+  /** One run: a step for sequences whose prompt is in, a chunk of the prompt for the others. */
+  private async advance(active: readonly Sequence[]): Promise<GeneratedToken[]> {
+    const { chunkTokens = this.model.maxTokens, maxTokens } = this.options;
+    let room = this.model.maxTokens - active.length;
+    const inputs = active.map((s): CausalInput & { ids: number[] } => {
+      if (s.fed === s.prompt.length) return { ids: s.tokens.slice(-1), session: s.session };
+      const n = Math.min(s.prompt.length - s.fed, chunkTokens, room + 1);
+      room -= n - 1;
+      const isLast = s.fed + n === s.prompt.length;
+      return { ids: s.prompt.slice(s.fed, s.fed + n), session: s.session, logits: isLast ? "last" : "none" };
+    });
+    const logits = await this.model.run(inputs, this.signal);
+    const made: GeneratedToken[] = [];
+    active.forEach((s, i) => {
+      if (s.fed < s.prompt.length) s.fed += inputs[i]!.ids.length;
+      if (s.fed < s.prompt.length) return;
+      const token = s.sampler.next(logits[i]!);
+      s.tokens.push(token);
+      const ends = (this.options.endTokens ?? this.model.description.endTokens).includes(token);
+      const full = s.session!.position >= (this.model.description.contextTokens ?? Number.POSITIVE_INFINITY);
+      const finish = ends ? "end" : full || s.tokens.length >= maxTokens ? "length" : undefined;
+      if (finish) this.end(s, finish);
+      made.push({ sequence: s.index, token, ...(finish && { finish }) });
+    });
+    return made;
+  }
+
+  private end(sequence: Sequence, why: "end" | "length" | "stop"): void {
+    sequence.finish = why;
+    sequence.session?.close();
+    sequence.session = undefined;
+  }
+}
+
+function samplerOf(options: Options, index: number, prompt: ArrayLike<number>): Sampler {
+  const { maxTokens: _, endTokens: __, chunkTokens: ___, ...sampling } = options;
+  const sampler = new Sampler({ ...sampling, seed: options.seed + index });
+  sampler.see(Array.from(prompt));
+  return sampler;
+}
