@@ -6,14 +6,18 @@
 
 #include "rows.cuh"
 #include "scratch.cuh"
+#include "ssd_scan_bf16.cuh"
 #include "tile.cuh"
 
 namespace krait::cuda {
 namespace {
 
 // Sequences of one token. Blocks: S × H × parts of P.
+// It also clears the counters of the fused kernel that follows.
 template <typename E>
-__global__ void __launch_bounds__(256) step_kernel(const SsdScan<E> s, int32_t rows) {
+__global__ void __launch_bounds__(256) step_kernel(const SsdScan<E> s, int32_t rows, int32_t* counters, int32_t count) {
+  const int32_t own = static_cast<int32_t>(blockIdx.x * 256 + threadIdx.x);
+  if (own < count) counters[own] = 0;
   const int32_t parts = (s.P + rows - 1) / rows;
   const int32_t part = static_cast<int32_t>(blockIdx.x) % parts;
   const int32_t h = static_cast<int32_t>(blockIdx.x) / parts % s.H;
@@ -27,11 +31,11 @@ __global__ void __launch_bounds__(256) step_kernel(const SsdScan<E> s, int32_t r
   const int32_t slot = s.sequences.slot(sequence);
   const float step = s.step(t, h);
   const float decay = decay_to(split(exponent(step, s.A(h))));
-  const int32_t from = part * rows, to = min(from + rows, s.P);
+  const int32_t from = part * rows + static_cast<int32_t>(threadIdx.x) / 32, to = min((part + 1) * rows, s.P);
   if (slot < 0) {
-    advance_rows<false>(s, t, h, from, to, static_cast<float*>(nullptr), true, step, decay);
+    advance_rows(s, t, h, from, to, 8, PlainState<false>{nullptr, s.N}, step, decay);
   } else {
-    advance_rows<true>(s, t, h, from, to, s.state + slot * s.state_slot + static_cast<int64_t>(h) * s.P * s.N, false, step, decay);
+    advance_rows(s, t, h, from, to, 8, PlainState<true>{s.state + slot * s.state_slot + static_cast<int64_t>(h) * s.P * s.N, s.N}, step, decay);
   }
 }
 
@@ -137,7 +141,7 @@ __global__ void __launch_bounds__(256) pass_kernel(const SsdScan<E> s, int32_t p
 #pragma unroll
     for (int32_t i = 0; i < kAhead; ++i) {
       if (base + i >= end) {
-        chunks[i] = {-1, 0, 0, false, false};
+        chunks[i] = {-1, 0, 0, false, false, false};
         continue;
       }
       const int32_t c = base + i;
@@ -178,8 +182,8 @@ __global__ void __launch_bounds__(kTileThreads) output_kernel(const SsdScan<E> s
   const int64_t at = (static_cast<int64_t>(c) * s.H + h) * s.q;
   float* entering = s.states + (static_cast<int64_t>(c) * s.H + h) * s.P * s.N;
   if (chunk.length == 1) {
-    advance_rows<false>(s, chunk.token, h, p0, min(p0 + kTile, s.P), entering, chunk.zero, s.steps[at],
-                        s.totals[static_cast<int64_t>(c) * s.H + h]);
+    advance_rows(s, chunk.token, h, p0 + static_cast<int32_t>(threadIdx.x) / 32, min(p0 + kTile, s.P), 8,
+                 PlainState<false>{chunk.zero ? nullptr : entering, s.N}, s.steps[at], s.totals[static_cast<int64_t>(c) * s.H + h]);
     return;
   }
 
@@ -214,6 +218,105 @@ __global__ void __launch_bounds__(kTileThreads) output_kernel(const SsdScan<E> s
   });
 }
 
+constexpr int32_t kStepRows = 32;
+
+// Blocks of the step kernel.
+template <typename E>
+int64_t step_blocks(const SsdScan<E>& s) {
+  return static_cast<int64_t>(s.sequences.count) * s.H * divide_up(s.P, kStepRows);
+}
+
+// Pieces of `size` tokens that T tokens may have; only sequences of two tokens and more have any.
+template <typename E>
+int64_t most_pieces(const SsdScan<E>& s, int64_t size) {
+  const int64_t T = s.sequences.tokens, S = s.sequences.count;
+  return T < 2 ? 0 : std::min(T, T / size + std::min(S, T / 2));
+}
+
+template <typename E>
+Status too_many(const SsdScan<E>& s) {
+  return error(StatusCode::invalid_argument, "Expected fewer tokens or sequences in one run of ssd_scan but received %d and %d",
+               s.sequences.tokens, s.sequences.count);
+}
+
+template <int32_t Q, int32_t N>
+bool fits(const Cuda& cuda) {
+  return static_cast<int64_t>(sizeof(typename Fused<Q, N>::Shared)) <= cuda.shared_memory_limit;
+}
+
+template <int32_t Q, int32_t N>
+Status run_fused(const SsdScan<__nv_bfloat16>& s, const SsdScanArgs& a, const Cuda& cuda) {
+  using F = Fused<Q, N>;
+  const int64_t S = s.sequences.count, H = s.H, per_group = s.H / s.G;
+  const int64_t most = most_pieces(s, Q);
+  // Fewer heads per block where that gives every multiprocessor some.
+  int64_t heads = F::kMostHeads;
+  while (heads > F::kTeams && most * s.G * divide_up(per_group, heads) < cuda.multiprocessors) heads /= 2;
+  const int64_t blocks = s.G * divide_up(per_group, heads), counters = S * H * 8 + 1;
+  if (std::max({step_blocks(s), most * blocks, counters}) > INT32_MAX) return too_many(s);
+
+  Scratch scratch(a.scratch, a.scratch_bytes);
+  Chain chain{};
+  chain.heads = static_cast<int32_t>(heads), chain.blocks = static_cast<int32_t>(blocks);
+  chain.ticket = most == 0 ? nullptr : scratch.take<int32_t>(counters);
+  chain.done = chain.ticket + 1;
+  chain.wide_x = is_wide<8>(a.x), chain.wide_B = is_wide<8>(a.B), chain.wide_C = is_wide<8>(a.C);
+  chain.wide_y = is_wide<4>(a.y), chain.wide_state = is_wide<2>(a.state);
+  Piece* pieces = scratch.take<Piece>(most);
+  int32_t* first = scratch.take<int32_t>(S + 1);
+  chain.pieces = pieces;
+  chain.states = scratch.take<float>(most == 0 ? 0 : S * H * F::kP * N);
+  if (Status status = most == 0 ? Status{} : scratch.check("ssd_scan"); !status.ok()) return status;
+
+  const cudaStream_t stream = cuda.stream;
+  step_kernel<<<static_cast<unsigned>(step_blocks(s)), 256, 0, stream>>>(s, kStepRows, chain.ticket, most == 0 ? 0 : static_cast<int32_t>(counters));
+  if (Status status = launched("ssd_scan"); !status.ok() || most == 0) return status;
+  cut_sequences<kSsdScan><<<1, 1024, 0, stream>>>(s.sequences, 2, 1, Q, pieces, static_cast<int32_t>(most), first, cuda.error_word);
+  constexpr int32_t kBytes = static_cast<int32_t>(sizeof(typename F::Shared));
+  if (cudaFuncSetAttribute(fused_kernel<Q, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) return launched("ssd_scan");
+  fused_kernel<Q, N><<<static_cast<unsigned>(most * blocks), F::kTeams * F::kTeamThreads, kBytes, stream>>>(s, chain);
+  return launched("ssd_scan");
+}
+
+template <typename E>
+Status run_tiled(SsdScan<E> s, const SsdScanArgs& a, const Cuda& cuda) {
+  const int64_t S = s.sequences.count, chunks = most_pieces(s, s.q);
+  const int64_t H = s.H, P = s.P, N = s.N, G = s.G, q = s.q;
+  const int64_t edge = divide_up(q, kTile), tiles_p = divide_up(P, kTile), tiles_n = divide_up(N, kTile);
+  const int64_t pairs = edge * (edge + 1) / 2;
+  const int64_t steps = step_blocks(s), passes = divide_up(H * P * N, 256);
+  if (std::max({steps, passes * S, chunks * G * pairs, chunks * H * tiles_p * std::max(tiles_n, edge)}) > INT32_MAX) {
+    return too_many(s);
+  }
+  const auto grid = [](int64_t blocks) { return static_cast<unsigned>(blocks); };
+  const cudaStream_t stream = cuda.stream;
+  step_kernel<<<grid(steps), 256, 0, stream>>>(s, kStepRows, static_cast<int32_t*>(nullptr), 0);
+  if (Status status = launched("ssd_scan"); !status.ok() || chunks == 0) return status;
+
+  Scratch scratch(a.scratch, a.scratch_bytes);
+  s.chunks = static_cast<int32_t>(chunks);
+  s.pieces = scratch.take<Piece>(chunks);
+  s.first = scratch.take<int32_t>(S + 1);
+  s.steps = scratch.take<float>(chunks * H * q);
+  s.sums = scratch.take<float2>(chunks * H * q);
+  s.totals = scratch.take<float>(chunks * H);
+  s.products = scratch.take<float>(chunks * G * q * q);
+  s.states = scratch.take<float>(chunks * H * P * N);
+  if (Status status = scratch.check("ssd_scan"); !status.ok()) return status;
+
+  cut_sequences<kSsdScan><<<1, 1024, 0, stream>>>(s.sequences, 2, 1, q, s.pieces, s.chunks, s.first, cuda.error_word);
+  decay_kernel<<<grid(chunks * divide_up(H, 8)), 256, 0, stream>>>(s);
+  if (G > 0) product_kernel<<<grid(chunks * G * pairs), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(pairs));
+  if (N > 0) {
+    const int64_t tiles = tiles_p * tiles_n;
+    state_kernel<<<grid(chunks * H * tiles), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(tiles_n), static_cast<int32_t>(tiles));
+    pass_kernel<<<grid(S * passes), 256, 0, stream>>>(s, static_cast<int32_t>(passes));
+  }
+  output_kernel<<<grid(chunks * H * edge * tiles_p), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(tiles_p),
+                                                                                static_cast<int32_t>(edge * tiles_p));
+  return launched("ssd_scan");
+}
+
 template <typename E>
 Status run(const SsdScanArgs& a, const Cuda& cuda) {
   const int64_t T = a.x.dim[0], S = a.cu_seqlens.dim[0] - 1;
@@ -240,44 +343,14 @@ Status run(const SsdScanArgs& a, const Cuda& cuda) {
   s.step_low = static_cast<float>(a.dt_min), s.step_high = static_cast<float>(a.dt_max);
   s.error_word = cuda.error_word;
 
-  // Only sequences of two tokens and more have chunks.
-  const int64_t chunks = T < 2 ? 0 : std::min(T, T / s.q + std::min(S, T / 2));
-  const int64_t H = s.H, P = s.P, N = s.N, G = s.G, q = s.q;
-  const int64_t edge = divide_up(q, kTile), tiles_p = divide_up(P, kTile), tiles_n = divide_up(N, kTile);
-  const int64_t pairs = edge * (edge + 1) / 2;
-  constexpr int32_t kStepRows = 32;
-  const int64_t steps = S * H * divide_up(P, kStepRows), passes = divide_up(H * P * N, 256);
-  if (std::max({steps, passes * S, chunks * G * pairs, chunks * H * tiles_p * std::max(tiles_n, edge)}) > INT32_MAX) {
-    return error(StatusCode::invalid_argument, "Expected fewer tokens or sequences in one run of ssd_scan but received %lld and %lld",
-                 static_cast<long long>(T), static_cast<long long>(S));
+  if constexpr (std::is_same_v<E, __nv_bfloat16>) {
+    // Dimensions and attributes choose the kernels, never tokens: how a stream is cut must not change its bits.
+    if (s.P == 64 && s.N == 128 && s.q % 128 == 0 && fits<128, 128>(cuda)) return run_fused<128, 128>(s, a, cuda);
+    if (s.P == 64 && s.N == 128 && s.q % 64 == 0 && fits<64, 128>(cuda)) return run_fused<64, 128>(s, a, cuda);
+    if (s.P == 64 && s.N == 64 && s.q % 128 == 0 && fits<128, 64>(cuda)) return run_fused<128, 64>(s, a, cuda);
+    if (s.P == 64 && s.N == 64 && s.q % 64 == 0 && fits<64, 64>(cuda)) return run_fused<64, 64>(s, a, cuda);
   }
-  const auto grid = [](int64_t blocks) { return static_cast<unsigned>(blocks); };
-  const cudaStream_t stream = cuda.stream;
-  step_kernel<<<grid(steps), 256, 0, stream>>>(s, kStepRows);
-  if (Status status = launched("ssd_scan"); !status.ok() || chunks == 0) return status;
-
-  Scratch scratch(a.scratch, a.scratch_bytes);
-  s.chunks = static_cast<int32_t>(chunks);
-  s.pieces = scratch.take<Piece>(chunks);
-  s.first = scratch.take<int32_t>(S + 1);
-  s.steps = scratch.take<float>(chunks * H * q);
-  s.sums = scratch.take<float2>(chunks * H * q);
-  s.totals = scratch.take<float>(chunks * H);
-  s.products = scratch.take<float>(chunks * G * q * q);
-  s.states = scratch.take<float>(chunks * H * P * N);
-  if (Status status = scratch.check("ssd_scan"); !status.ok()) return status;
-
-  cut_sequences<kSsdScan><<<1, 1024, 0, stream>>>(s.sequences, 2, 1, q, s.pieces, s.chunks, s.first, cuda.error_word);
-  decay_kernel<<<grid(chunks * divide_up(H, 8)), 256, 0, stream>>>(s);
-  if (G > 0) product_kernel<<<grid(chunks * G * pairs), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(pairs));
-  if (N > 0) {
-    const int64_t tiles = tiles_p * tiles_n;
-    state_kernel<<<grid(chunks * H * tiles), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(tiles_n), static_cast<int32_t>(tiles));
-    pass_kernel<<<grid(S * passes), 256, 0, stream>>>(s, static_cast<int32_t>(passes));
-  }
-  output_kernel<<<grid(chunks * H * edge * tiles_p), kTileThreads, 0, stream>>>(s, static_cast<int32_t>(tiles_p),
-                                                                                static_cast<int32_t>(edge * tiles_p));
-  return launched("ssd_scan");
+  return run_tiled(s, a, cuda);
 }
 
 }  // namespace

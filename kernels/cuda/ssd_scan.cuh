@@ -61,18 +61,24 @@ struct Chunk {
   int32_t length;  // 0: nothing to do
   int64_t token;   // its first
   bool zero;       // starts from the zero state
+  bool goes_on;    // another chunk of the sequence follows
   bool needed;     // what it adds to the state is read by somebody
 };
 
+// A piece of `size` tokens.
+template <typename E>
+__device__ __forceinline__ Chunk chunk_of(const SsdScan<E>& s, Piece piece, int32_t size) {
+  if (piece.sequence < 0) return {-1, 0, 0, false, false, false};
+  const int32_t from = s.sequences.borders[piece.sequence];
+  const int32_t left = s.sequences.borders[piece.sequence + 1] - from - piece.index * size;
+  const bool stateless = s.sequences.slot(piece.sequence) < 0;
+  return {piece.sequence, left < size ? left : size, static_cast<int64_t>(from) + static_cast<int64_t>(piece.index) * size,
+          stateless && piece.index == 0, left > size, !stateless || left > size};
+}
+
 template <typename E>
 __device__ __forceinline__ Chunk chunk_at(const SsdScan<E>& s, int32_t c) {
-  const Piece piece = s.pieces[c];
-  if (piece.sequence < 0) return {-1, 0, 0, false, false};
-  const int32_t from = s.sequences.borders[piece.sequence];
-  const int32_t left = s.sequences.borders[piece.sequence + 1] - from - piece.index * s.q;
-  const bool stateless = s.sequences.slot(piece.sequence) < 0;
-  return {piece.sequence, left < s.q ? left : s.q, static_cast<int64_t>(from) + static_cast<int64_t>(piece.index) * s.q,
-          stateless && piece.index == 0, !stateless || left > s.q};
+  return chunk_of(s, s.pieces[c], s.q);
 }
 
 // Δ·A, never positive. exp(−1000) is zero even in float64, and the bound keeps sums finite.
@@ -99,23 +105,33 @@ __device__ __forceinline__ float advance(float decay, float state, float step_x,
   return __fmaf_rn(step_x, b, __fmul_rn(decay, state));
 }
 
-// One token, from its entering state: warps of a 256-thread block take rows p of [from, to). With kStore the new state replaces the old.
-// `state` is [P, N] of the head, null for zeros (without kStore).
-template <bool kStore, typename E>
-__device__ void advance_rows(const SsdScan<E>& s, int64_t t, int32_t h, int32_t from, int32_t to, float* state, bool zero, float step,
+// The state [P, N] of a head in memory; null for zeros that nobody wants to keep.
+template <bool kStore>
+struct PlainState {
+  float* data;
+  int32_t N;
+
+  __device__ float load(int32_t p, int32_t n) const { return data == nullptr ? 0.0f : data[static_cast<int64_t>(p) * N + n]; }
+  __device__ void store(int32_t p, int32_t n, float value) const {
+    if (kStore) data[static_cast<int64_t>(p) * N + n] = value;
+  }
+};
+
+// One token, from its entering state: a warp takes the rows p = from, from + by, … before `to`.
+template <typename E, typename State>
+__device__ void advance_rows(const SsdScan<E>& s, int64_t t, int32_t h, int32_t from, int32_t to, int32_t by, const State& state, float step,
                              float decay) {
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
   const E* B = s.B_at(t, s.group(h));
   const E* C = s.C_at(t, s.group(h));
-  for (int32_t p = from + static_cast<int32_t>(threadIdx.x) / 32; p < to; p += 8) {
+  for (int32_t p = from; p < to; p += by) {
     const float x = to_float(s.x_at(t, h)[p]);
     const float step_x = __fmul_rn(step, x);
-    float* row = state + static_cast<int64_t>(p) * s.N;
     float sum = 0.0f;
 #pragma unroll 4
     for (int32_t n = lane; n < s.N; n += 32) {
-      const float value = advance(decay, zero ? 0.0f : row[n], step_x, to_float(B[n]));
-      if (kStore) row[n] = value;
+      const float value = advance(decay, state.load(p, n), step_x, to_float(B[n]));
+      state.store(p, n, value);
       sum = __fmaf_rn(value, to_float(C[n]), sum);
     }
 #pragma unroll
