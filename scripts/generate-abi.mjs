@@ -1,17 +1,22 @@
-// Writes the kernel ABI header, generated from the op records, to DIR/krait/ops.h (default build/abi).
+// Writes the headers that are generated from the op records, krait/ops.h and krait/rules.h, to DIR (default build/abi).
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { abiHeader } from "../packages/graph/dist/index.js";
+import { abiHeader, rulesHeader } from "../packages/graph/dist/index.js";
 
 const folder = join(resolve(process.argv[2] ?? "build/abi"), "krait");
-const file = join(folder, "ops.h");
 mkdirSync(folder, { recursive: true });
-let before = "";
-try {
-  before = readFileSync(file, "utf8");
-} catch {
-  // First build.
+
+for (const [name, header] of [
+  ["ops.h", abiHeader()],
+  ["rules.h", rulesHeader()],
+]) {
+  const file = join(folder, name);
+  let before = "";
+  try {
+    before = readFileSync(file, "utf8");
+  } catch {
+    // First build.
+  }
+  // Untouched when unchanged, so that nothing is compiled again.
+  if (header !== before) writeFileSync(file, header);
 }
-const header = abiHeader();
-// Untouched when unchanged, so that nothing is compiled again.
-if (header !== before) writeFileSync(file, header);

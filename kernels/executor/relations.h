@@ -1,5 +1,5 @@
-// What must hold between an op's operands and attributes beyond the letters of its shapes: the native twin of `check` and `dims` in
-// packages/graph/src/ops. Kernels of every backend may rely on it.
+// What must hold between an op's operands and attributes beyond the letters of its shapes: the rules of
+// the op records, generated into krait/rules.h. Kernels of every backend may rely on it.
 #pragma once
 
 #include <vector>

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type DType, InternalError } from "@krait/core";
 import { type DTypeVariable, dtypeVariables, type Op, type WireAttribute } from "./op.js";
 import { allOps } from "./ops/index.js";
+import { ruleToCpp } from "./rules.js";
 import { patternOf } from "./value.js";
 
 /** Codes of dtypes in programs and kernels; also the `DType` enumeration in C++. */
@@ -109,6 +110,58 @@ function signatureTable(op: Op): string {
   );
   return `inline constexpr OperandSignature k_${op.name}_operands[] = {\n${rows.join("\n")}\n};
 inline constexpr AttributeSignature k_${op.name}_attributes[] = {\n${attributes.join("\n") || '    {"", AttributeType::i64, 0},'}\n};
+`;
+}
+
+/** C++ of the function that names the first broken rule of an op, or null. */
+function ruleFunction(op: Op): string {
+  const operands = operandsOf(op);
+  const field = (name: string): string => {
+    const found = operands.find((o) => o.name === name);
+    if (!found) throw new InternalError(`Expected an operand for has() in a rule of ${op.name} but received ${name}`);
+    return `a.${fieldName(op, name, found.isOutput)}`;
+  };
+  const read = (name: string): string => {
+    const attribute = op.wire.find((w) => w.name === name);
+    if (attribute) return `Wide{a.${snake(name)}}`;
+    for (const { name: operand, isOutput } of operands) {
+      const pattern = patternOf(isOutput ? op.outputs[operand]! : op.inputs[operand]!);
+      const axis = pattern.findIndex((p) => p.letter === name);
+      if (axis >= 0) return `(Wide{a.${fieldName(op, operand, isOutput)}.dim[${axis}]} - ${pattern[axis]!.plus})`;
+    }
+    throw new InternalError(`Expected a dimension or attribute in a rule of ${op.name} but received ${name}`);
+  };
+  const sizes = op.wire
+    .filter((w) => w.type === "i64")
+    .map((w) => `  if (!is_bounded(a.${snake(w.name)})) return "${w.name} within its bounds";`);
+  const rules = (op.spec.rules ?? []).map(
+    ({ rule, expects }) => `  if (!(${ruleToCpp(rule, read, field)})) return ${JSON.stringify(expects)};`,
+  );
+  const body = [...sizes, ...rules];
+  return `inline const char* broken_rule(${body.length > 0 ? `const ${pascal(op.name)}Args& a` : `const ${pascal(op.name)}Args&`}) {
+${[...body, "  return nullptr;"].join("\n")}
+}
+`;
+}
+
+/** The C++ header that checks the rules of every op. */
+export function rulesHeader(): string {
+  return `// Generated from the op records in packages/graph/src/ops. Do not edit.
+#pragma once
+
+#include "krait/ops.h"
+
+namespace krait {
+
+using Wide = __int128;
+
+// Attributes beyond this are no sizes, and products of a few below it do not overflow.
+constexpr bool is_bounded(int64_t n) { return n >= -(int64_t{1} << 40) && n <= int64_t{1} << 40; }
+constexpr Wide quotient(Wide a, Wide b) { return b < 1 ? Wide{-1} : a / b; }
+constexpr Wide remainder(Wide a, Wide b) { return b < 1 ? Wide{-1} : a % b; }
+
+${kernelOps.map(ruleFunction).join("\n")}
+}  // namespace krait
 `;
 }
 

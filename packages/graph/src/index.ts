@@ -1,4 +1,4 @@
-export { abiHash, abiHeader, dtypeCodes, kernelOps } from "./abi.js";
+export { abiHash, abiHeader, dtypeCodes, kernelOps, rulesHeader } from "./abi.js";
 export { deriveBorders } from "./borders.js";
 export { concatenateRows, copy, split } from "./compose.js";
 export { differentiate } from "./differentiate.js";

@@ -1,6 +1,7 @@
 import { type DType, InternalError } from "@krait/core";
 import { z } from "zod";
 import type { Dim, Expr, LengthRule } from "./expr.js";
+import type { Rule } from "./rules.js";
 import type { Graph, Value } from "./value.js";
 
 /**
@@ -77,8 +78,8 @@ export interface OpSpec<I extends Record<string, Operand>, O extends Record<stri
   ) => Partial<Record<DTypeVariable, DType>>;
   /** A view moves nothing: its single output is its single input seen otherwise. No kernel exists for it. */
   view?: (input: Value, attributes: z.output<A>) => ViewLayout;
-  /** Relations that shapes cannot say; throw `UsageError`. */
-  check?: (dims: Dims, attributes: z.output<A>) => void;
+  /** Relations that shapes cannot say, held in TypeScript and natively. */
+  rules?: readonly Rule[];
   cost: (dims: Dims, attributes: z.output<A>) => Cost;
   /** Bytes of scratch memory a kernel may use, at capacity. */
   scratch?: (dims: Dims, attributes: z.output<A>) => Dim;

@@ -1,6 +1,7 @@
 import { type DType, dtypeSize, expected, parseOptions, UsageError } from "@krait/core";
 import { type Dim, Expr, type LengthRule, product, Sym } from "./expr.js";
 import { type Attributes, type Dims, type DTypeVariable, dtypeVariables, type Op, type Operand } from "./op.js";
+import { holds, namesIn, type Rule } from "./rules.js";
 
 /** How a value comes into or leaves a program. */
 export type BindingKind = "input" | "parameter" | "state" | "output";
@@ -208,7 +209,8 @@ export class Graph {
       bindDType(`${label} ${name}`, operand, value, dtypes);
       bindShape(`${label} ${name}`, operand, value, dims);
     }
-    op.spec.check?.(dims, attributes);
+    const operands = { ...inputs, ...outputsOf(op, inputs) };
+    const settled = this.checkRules(label, op, operands, dims, attributes);
     const fresh = op.spec.dims?.(dims, attributes) ?? {};
     const newSymbols: { letter: string; rule: LengthRule }[] = [];
     for (const [letter, dim] of Object.entries(fresh)) {
@@ -216,6 +218,8 @@ export class Graph {
       else dims[letter] = Expr.of(dim);
     }
     for (const { letter, rule } of newSymbols) dims[letter] = this.derive(label, letter, rule, inputs);
+    // The rules that read dimensions which only the record's dims() gives.
+    this.checkRules(label, op, operands, dims, attributes, settled);
     Object.assign(dtypes, op.spec.dtypes?.(attributes, dtypes));
 
     const node: Node = { op, inputs: {}, outputs: {}, attributes, dims, scratch: Expr.of(0) };
@@ -267,6 +271,46 @@ export class Graph {
   totalOf(cuSeqlens: Value): Expr | undefined {
     const role = cuSeqlens.binding?.role;
     return role?.kind === "cuSeqlens" ? role.total : this.totals.get(cuSeqlens);
+  }
+
+  /**
+   * Checks the rules whose names are all bound, except those in `done`; returns the checked. Symbols are tried at two sets of values,
+   * so that two that only happen to be equal at capacity do not pass for the same.
+   */
+  private checkRules(
+    label: string,
+    op: Op,
+    operands: Record<string, unknown>,
+    dims: Dims,
+    attributes: Attributes,
+    done: ReadonlySet<Rule> = new Set(),
+  ): Set<Rule> {
+    const checked = new Set<Rule>();
+    const optionalLetters = new Set(
+      Object.values(op.inputs)
+        .filter((o) => o.optional)
+        .flatMap((o) => patternOf(o).map((p) => p.letter)),
+    );
+    for (const rule of op.spec.rules ?? []) {
+      const bound = (name: string) => name in dims || name in attributes || optionalLetters.has(name);
+      if (done.has(rule) || ![...namesIn(rule.rule)].every(bound)) continue;
+      checked.add(rule);
+      for (const shift of [0, 1]) {
+        const read = (name: string): number => {
+          if (name in attributes) return Number(attributes[name]);
+          return dims[name]?.evaluate((s) => s.capacity + shift * (1 + 2 * this.symbols.indexOf(s))) ?? 0;
+        };
+        if (holds(rule.rule, read, (operand) => operands[operand] !== undefined)) continue;
+        const values = [...namesIn(rule.rule)].map(
+          (n) => `${n} = ${n in attributes ? attributes[n] : (dims[n] ?? "absent")}`,
+        );
+        throw new UsageError(`Expected ${rule.expects} for ${label} but received ${values.join(", ")}`, {
+          code: "SHAPE_MISMATCH",
+          hint: `The rule is ${rule.rule}.`,
+        });
+      }
+    }
+    return checked;
   }
 
   private derive(label: string, letter: string, rule: LengthRule, inputs: Record<string, Value | undefined>): Expr {
@@ -324,6 +368,15 @@ export class Graph {
       hint: "Compare the call with the op's record in packages/graph/src/ops.",
     });
   }
+}
+
+/** The outputs that a call with these inputs has, by name. */
+function outputsOf(op: Op, inputs: Record<string, Value | undefined>): Record<string, true> {
+  const names = Object.keys(op.outputs).filter((name) => {
+    const operand = op.outputs[name]?.when;
+    return operand === undefined || inputs[operand] !== undefined;
+  });
+  return Object.fromEntries(names.map((name) => [name, true]));
 }
 
 const isLengthRule = (d: Dim | LengthRule): d is LengthRule =>

@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { product, sum } from "../expr.js";
 import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
@@ -29,24 +28,19 @@ export const attention = defineOp("attention", {
     stateIndex: optional("S", "i32"),
   },
   outputs: { y: tensor("T Hq D") },
-  check: ({ Hq, Hk, D, Ring }, { window, sinks, rotaryDims }) => {
-    const fail = (what: string, name: string, received: unknown, hint: string): never => {
-      throw new UsageError(expected(what, `attention ${name}`, received), { code: "SHAPE_MISMATCH", hint });
-    };
-    if (Hq!.constant! % Hk!.constant! !== 0)
-      fail(`a divisor of ${Hq}`, "key heads", Hk!.constant, "Query heads share key heads in equal groups.");
-    if (rotaryDims % 2 !== 0 || rotaryDims > D!.constant!)
-      fail(`an even number up to ${D}`, "rotaryDims", rotaryDims, "Rotation works on pairs within one head.");
-    if (Ring && Ring.constant! < sinks + window - 1)
-      fail(
-        `at least ${sinks + window - 1} slots`,
-        "ring",
-        Ring.constant,
-        "The ring holds the sinks and window − 1 earlier keys.",
-      );
-    if (Ring && Ring.constant! <= sinks && window > 1)
-      fail(`more than ${sinks} slots`, "ring", Ring.constant, "The ring holds keys beyond the sinks.");
-  },
+  rules: [
+    { rule: "Hk >= 1 && Hq % Hk == 0", expects: "query heads in equal groups, one for each key head" },
+    { rule: "window >= 1 && sinks >= 0", expects: "a window of at least one key and no negative sinks" },
+    {
+      rule: "rotaryDims >= 0 && rotaryDims % 2 == 0 && rotaryDims <= D",
+      expects: "an even number of rotary dimensions within a head",
+    },
+    { rule: "has(keys) == has(values)", expects: "keys and values together" },
+    {
+      rule: "!has(keys) || Ring >= sinks + window - 1 && (Ring > sinks || window == 1)",
+      expects: "a ring for the sinks and window - 1 earlier keys",
+    },
+  ],
   cost: ({ T, Hq, Hk, D }, { window, sinks }) => ({
     flops: product(4 * (window + sinks), T!, Hq!, D!),
     bytes: product(4, T!, D!, sum(product(2, Hq!), product(2, Hk!))),

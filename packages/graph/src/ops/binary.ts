@@ -1,4 +1,3 @@
-import { UsageError } from "@krait/core";
 import { z } from "zod";
 import { product } from "../expr.js";
 import { noGradient } from "../no-gradient.js";
@@ -9,13 +8,7 @@ export const binary = defineOp("binary", {
   attributes: z.object({ kind: z.enum(["add", "sub", "mul", "max"]) }),
   inputs: { a: tensor("T D", "R"), b: tensor("B C", "E") },
   outputs: { y: tensor("T D", "R") },
-  check: ({ T, D, B, C }) => {
-    if ((B!.equals(T!) || B!.equals(1)) && (C!.equals(D!) || C!.equals(1))) return;
-    throw new UsageError(`Expected a shape that repeats to [${T}, ${D}] for binary b but received [${B}, ${C}]`, {
-      code: "SHAPE_MISMATCH",
-      hint: "Each dimension of b is that of a, or 1.",
-    });
-  },
+  rules: [{ rule: "(B == T || B == 1) && (C == D || C == 1)", expects: "dimensions of a, or 1, for b" }],
   cost: ({ T, D }) => ({ flops: product(T!, D!), bytes: product(12, T!, D!) }),
   gradient: ({ inputs, attributes }, { y: dy }): Gradients => {
     const { a, b } = inputs as { a: NonNullable<typeof inputs.a>; b: NonNullable<typeof inputs.b> };

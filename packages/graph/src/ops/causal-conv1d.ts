@@ -1,4 +1,3 @@
-import { UsageError } from "@krait/core";
 import { z } from "zod";
 import { product } from "../expr.js";
 import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
@@ -18,13 +17,10 @@ export const causalConv1d = defineOp("causal_conv1d", {
     stateIndex: optional("S", "i32"),
   },
   outputs: { y: tensor("T C") },
-  check: ({ W, Tail, Slots }) => {
-    if (!Slots || Tail!.equals(W!.plus(-1))) return;
-    throw new UsageError(`Expected ${W!.plus(-1)} rows for the causal_conv1d state but received ${Tail}`, {
-      code: "SHAPE_MISMATCH",
-      hint: "A convolution of width W carries W − 1 rows.",
-    });
-  },
+  rules: [
+    { rule: "W >= 1", expects: "a width of at least 1" },
+    { rule: "!has(state) || Tail == W - 1", expects: "a state of width - 1 rows" },
+  ],
   cost: ({ T, C, W }) => ({ flops: product(2, T!, C!, W!), bytes: product(8, T!, C!) }),
   reference: ({ x, weight, bias, cuSeqlens, state, stateIndex }, { activation }) => {
     const [T, C] = x.shape as [number, number];

@@ -1,4 +1,3 @@
-import { UsageError } from "@krait/core";
 import { z } from "zod";
 import { product } from "../expr.js";
 import { defineOp, tensor } from "../op.js";
@@ -8,16 +7,12 @@ export const concatenate = defineOp("concatenate", {
   attributes: z.object({ axis: z.int().min(0).max(1).default(0) }),
   inputs: { a: tensor("A B"), b: tensor("C D") },
   outputs: { y: tensor("Y Z") },
-  check: ({ A, B, C, D }, { axis }) => {
-    if (axis === 0 ? B!.equals(D!) : A!.equals(C!)) return;
-    throw new UsageError(
-      `Expected equal sizes off axis ${axis} for concatenate but received [${A}, ${B}] and [${C}, ${D}]`,
-      {
-        code: "SHAPE_MISMATCH",
-        hint: "Only the joined axis may differ.",
-      },
-    );
-  },
+  rules: [
+    { rule: "axis == 0 || axis == 1", expects: "axis 0 or 1" },
+    { rule: "axis == 0 && B == D || axis == 1 && A == C", expects: "equal sizes off the joined axis" },
+    { rule: "axis == 1 || Y == A + C && Z == B", expects: "a result as large as both parts" },
+    { rule: "axis == 0 || Y == A && Z == B + D", expects: "a result as large as both parts" },
+  ],
   dims: ({ A, B, C, D }, { axis }) => (axis === 0 ? { Y: A!.plus(C!), Z: B! } : { Y: A!, Z: B!.plus(D!) }),
   cost: ({ Y, Z }) => ({ flops: 0, bytes: product(8, Y!, Z!) }),
   reference: ({ a, b }, { axis }) => {

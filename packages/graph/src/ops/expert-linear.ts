@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { product, sum } from "../expr.js";
 import { defineOp, optional, tensor } from "../op.js";
@@ -19,27 +18,15 @@ export const expertLinear = defineOp("expert_linear", {
   },
   outputs: { y: tensor("T Y") },
   dims: ({ M, K }, { gated, combine }) => ({ Y: combine ? M! : product(K!, gated ? M!.constant! / 2 : M!) }),
-  check: ({ X, M, C, K, N }, { gated, combine }) => {
-    if (N!.constant! < 1 || N!.constant! > 1024) {
-      throw new UsageError(expected("1 to 1024 experts", "expert_linear weight", N!.constant), {
-        code: "SHAPE_MISMATCH",
-        hint: "More are not supported.",
-      });
-    }
-    const wanted = combine ? product(K!, C!) : C!;
-    if (!X!.equals(wanted)) {
-      throw new UsageError(`Expected rows of ${wanted} for expert_linear x but received ${X}`, {
-        code: "SHAPE_MISMATCH",
-        hint: "Without combine a row serves all of its experts; with it every expert has a part of the row.",
-      });
-    }
-    if (gated && (combine || M!.constant! % 2 !== 0)) {
-      throw new UsageError(`Expected an even number of rows per expert, not combined, for a gated expert_linear`, {
-        code: "SHAPE_MISMATCH",
-        hint: "The gate has as many rows as what it gates.",
-      });
-    }
-  },
+  rules: [
+    { rule: "N >= 1 && N <= 1024", expects: "1 to 1024 experts" },
+    { rule: "!gated || !combine && M % 2 == 0", expects: "an even number of rows per expert for a gate, not combined" },
+    { rule: "combine && X == K * C || !combine && X == C", expects: "rows for each of a token's experts" },
+    {
+      rule: "combine && Y == M || !combine && gated && Y == K * (M / 2) || !combine && !gated && Y == K * M",
+      expects: "a result as wide as what its experts give",
+    },
+  ],
   cost: ({ T, K, M, C, N }) => ({
     flops: product(2, T!, K!, M!, C!),
     bytes: product(4, sum(product(N!, M!, C!), product(T!, K!, sum(M!, C!)))),

@@ -10,6 +10,10 @@ export const frame = defineOp("frame", {
   inputs: { x: tensor("T"), cuSeqlens: cuSeqlens() },
   outputs: { y: tensor("F K"), cuSeqlens: tensor("S+1", "i32") },
   dims: (_, { size, hop }) => ({ F: { add: hop - size, by: hop }, K: size }),
+  rules: [
+    { rule: "size >= 1 && hop >= 1", expects: "a positive size and hop" },
+    { rule: "K == size", expects: "rows of the frame's size" },
+  ],
   cost: ({ T, F, K }) => ({ flops: 0, bytes: product(4, F!, K!).plus(product(4, T!)) }),
   reference: ({ x, cuSeqlens }, { size, hop }, shapes) => {
     const [frames] = shapes.y as [number];

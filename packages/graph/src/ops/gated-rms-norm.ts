@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { product } from "../expr.js";
 import { defineOp, tensor } from "../op.js";
@@ -13,13 +12,7 @@ export const gatedRmsNorm = defineOp("gated_rms_norm", {
   }),
   inputs: { x: tensor("T D"), gate: tensor("T D"), weight: tensor("D", "f32") },
   outputs: { y: tensor("T D") },
-  check: ({ D }, { groups }) => {
-    if (D!.constant! % groups === 0) return;
-    throw new UsageError(expected(`a divisor of ${D}`, "gated_rms_norm groups", groups), {
-      code: "SHAPE_MISMATCH",
-      hint: "The width of the norm is split into equal groups.",
-    });
-  },
+  rules: [{ rule: "groups >= 1 && D % groups == 0", expects: "groups that divide its width" }],
   cost: ({ T, D }) => ({ flops: product(8, T!, D!), bytes: product(12, T!, D!) }),
   reference: ({ x, gate, weight }, { eps, groups, normBeforeGate }) => {
     const [T, D] = x.shape as [number, number];

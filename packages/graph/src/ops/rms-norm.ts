@@ -8,6 +8,7 @@ export const rmsNorm = defineOp("rms_norm", {
   inputs: { x: tensor("T D"), weight: tensor("D", "f32"), residual: optional("T D", "R") },
   outputs: { y: tensor("T D", "O"), sum: when("residual", "T D", "R") },
   dtypes: outputDtype,
+  rules: [{ rule: "has(residual) == has(sum)", expects: "a sum exactly when there is a residual" }],
   cost: ({ T, D }) => ({ flops: product(4, T!, D!), bytes: product(16, T!, D!) }),
   reference: ({ x, weight, residual }, { eps }) => {
     const [T, D] = x.shape as [number, number];

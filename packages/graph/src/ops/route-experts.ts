@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { product } from "../expr.js";
 import { defineOp, optional, tensor } from "../op.js";
@@ -16,17 +15,12 @@ export const routeExperts = defineOp("route_experts", {
   inputs: { logits: tensor("T N", "f32"), bias: optional("N", "f32") },
   outputs: { experts: tensor("T K", "i32"), weights: tensor("T K", "f32") },
   dims: (_, { topK }) => ({ K: topK }),
-  check: ({ N }, { topK, groups, keptGroups }) => {
-    const n = N!.constant!;
-    const fail = (what: string, name: string, received: unknown, hint: string): never => {
-      throw new UsageError(expected(what, `route_experts ${name}`, received), { code: "SHAPE_MISMATCH", hint });
-    };
-    if (n > 1024) fail("at most 1024 experts", "logits", n, "More are not supported.");
-    if (n % groups !== 0) fail(`a divisor of ${n} experts`, "groups", groups, "Groups are of equal size.");
-    if (keptGroups > groups) fail(`at most ${groups}`, "keptGroups", keptGroups, "Groups are chosen among themselves.");
-    if (topK > (n / groups) * keptGroups)
-      fail(`at most ${(n / groups) * keptGroups}`, "topK", topK, "An expert is chosen once.");
-  },
+  rules: [
+    { rule: "N >= 1 && N <= 1024", expects: "1 to 1024 experts" },
+    { rule: "groups >= 1 && groups <= N && N % groups == 0", expects: "groups that divide its experts" },
+    { rule: "keptGroups >= 1 && keptGroups <= groups", expects: "1 to all groups kept" },
+    { rule: "topK >= 1 && topK <= (N / groups) * keptGroups && K == topK", expects: "as many choices as topK" },
+  ],
   cost: ({ T, N }) => ({ flops: product(8, T!, N!), bytes: product(4, T!, N!) }),
   reference: ({ logits, bias }, { topK, scoring, normalize, scale, groups, keptGroups }) => {
     const [T, N] = logits.shape as [number, number];

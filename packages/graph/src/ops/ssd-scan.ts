@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { product, sum } from "../expr.js";
 import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
@@ -27,19 +26,11 @@ export const ssdScan = defineOp("ssd_scan", {
     stateIndex: optional("S", "i32"),
   },
   outputs: { y: tensor("T H P") },
-  check: ({ H, G, P, DP }) => {
-    if (H!.constant! % G!.constant! !== 0) {
-      throw new UsageError(expected(`a divisor of ${H} heads`, "ssd_scan groups", G!.constant), {
-        code: "SHAPE_MISMATCH",
-        hint: "Heads share B and C in equal groups.",
-      });
-    }
-    if (DP && !DP.equals(1) && !DP.equals(P!)) {
-      throw new UsageError(`Expected [H, 1] or [H, P] for ssd_scan D but received [H, ${DP}]`, {
-        code: "SHAPE_MISMATCH",
-      });
-    }
-  },
+  rules: [
+    { rule: "G >= 1 && H % G == 0", expects: "heads in equal groups" },
+    { rule: "chunkSize >= 1 && chunkSize <= 256", expects: "chunks of 1 to 256 tokens" },
+    { rule: "!has(D) || DP == 1 || DP == P", expects: "D per head or per channel" },
+  ],
   cost: ({ T, H, P, N, G }, { chunkSize: q }) => ({
     flops: product(T!, sum(product(2 * q, N!, G!), product(2 * q, P!, H!), product(4, P!, N!, H!))),
     bytes: product(4, T!, sum(product(2, H!, P!), H!, product(2, G!, N!))),

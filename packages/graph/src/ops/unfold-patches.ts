@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { product } from "../expr.js";
 import { defineOp, outDtype, tensor } from "../op.js";
@@ -9,18 +8,10 @@ export const unfoldPatches = defineOp("unfold_patches", {
   inputs: { frames: tensor("V F Y X 3", "P"), scale: tensor("3", "f32"), shift: tensor("3", "f32") },
   outputs: { y: tensor("R K", "O") },
   dtypes: ({ outDtype }) => ({ O: outDtype === "same" ? "f32" : outDtype }),
-  check: ({ Y, X }, { patch }) => {
-    for (const [name, size] of [
-      ["height", Y!],
-      ["width", X!],
-    ] as const) {
-      if (size.constant! % patch === 0) continue;
-      throw new UsageError(expected(`a multiple of patch ${patch}`, `the frame ${name}`, size.constant), {
-        code: "SHAPE_MISMATCH",
-        hint: "Resize the frames to whole patches.",
-      });
-    }
-  },
+  rules: [
+    { rule: "patch >= 1 && patch <= 65536 && Y % patch == 0 && X % patch == 0", expects: "frames of whole patches" },
+    { rule: "R == V * (Y / patch) * (X / patch) && K == 3 * F * patch * patch", expects: "a row per patch" },
+  ],
   dims: ({ V, F, Y, X }, { patch }) => ({
     R: product(V!, (Y!.constant! / patch) * (X!.constant! / patch)),
     K: product(3, F!, patch * patch),

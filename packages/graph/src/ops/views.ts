@@ -1,4 +1,3 @@
-import { expected, UsageError } from "@krait/core";
 import { z } from "zod";
 import { Expr, product } from "../expr.js";
 import { defineOp, tensor } from "../op.js";
@@ -12,13 +11,7 @@ export const slice = defineOp("slice", {
   inputs: { x: tensor("T D") },
   outputs: { y: tensor("T L") },
   dims: (_, { length }) => ({ L: length }),
-  check: ({ D }, { start, length }) => {
-    if (start + length <= D!.constant!) return;
-    throw new UsageError(expected(`columns within ${D}`, "slice", [start, start + length]), {
-      code: "SHAPE_MISMATCH",
-      hint: "start + length must not pass the width.",
-    });
-  },
+  rules: [{ rule: "start + length <= D", expects: "columns within the width" }],
   view: (x, { start, length }) => ({
     shape: [x.shape[0]!, length],
     offset: x.offset + start * x.strides[1]!,
@@ -34,13 +27,7 @@ export const splitHeads = defineOp("split_heads", {
   inputs: { x: tensor("T D") },
   outputs: { y: tensor("T H P") },
   dims: ({ D }, { heads }) => ({ H: heads, P: D!.constant! / heads }),
-  check: ({ D }, { heads }) => {
-    if (D!.constant! % heads === 0) return;
-    throw new UsageError(expected(`a divisor of ${D}`, "split_heads heads", heads), {
-      code: "SHAPE_MISMATCH",
-      hint: "All heads have the same width.",
-    });
-  },
+  rules: [{ rule: "heads >= 1 && D % heads == 0", expects: "heads of equal width" }],
   view: (x, { heads }) => {
     const width = x.inner(1) / heads;
     return { shape: [x.shape[0]!, heads, width], offset: x.offset, strides: [x.strides[0]!, width, 1] };
