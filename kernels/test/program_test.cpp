@@ -1,6 +1,8 @@
 // The decoder and the executor under valid, cut and damaged programs. Damage is seeded: the same programs are tried every time.
 #include "executor/program.h"
 
+#include <sanitizer/asan_interface.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -149,14 +151,39 @@ int64_t elements(const Tensor& t) {
   return n;
 }
 
+// NaN everywhere, and for the sanitizer only values and scratch memory may be touched: what lies between them is no one's.
+class Arena {
+ public:
+  Arena(const Program& program, void* data) : data_(static_cast<char*>(data)), bytes_(static_cast<size_t>(program.arena_bytes)) {
+    std::memset(data_, 0xff, bytes_);
+    ASAN_POISON_MEMORY_REGION(data_, bytes_);
+    for (const ValueInfo& value : program.values) {
+      if (value.buffer < 0) open(value.base, value.storage_bytes);
+    }
+    for (const NodeInfo& node : program.nodes) open(node.scratch_offset, node.scratch_bytes);
+  }
+  ~Arena() { ASAN_UNPOISON_MEMORY_REGION(data_, bytes_); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+ private:
+  void open(int64_t offset, int64_t bytes) { ASAN_UNPOISON_MEMORY_REGION(data_ + offset, static_cast<size_t>(bytes)); }
+
+  char* data_;
+  size_t bytes_;
+};
+
 // Runs a decoded program once with these symbols.
 Status run(const Program& program, const std::vector<int64_t>& symbols, Random* random) {
   Status status;
   Shapes shapes;
   status = resolve_shapes(program, symbols, &shapes);
   if (!status.ok()) return status;
-  LoadedProgram loaded{device(), program, device()->allocate(program.arena_bytes, &status)};
-  std::memset(loaded.arena->data(), 0xff, static_cast<size_t>(program.arena_bytes));
+  LoadedProgram loaded;
+  loaded.device = device();
+  loaded.program = program;
+  loaded.arena = device()->allocate(program.arena_bytes, &status);
+  const Arena arena(program, loaded.arena->data());
   RunRequest request;
   request.symbols = symbols;
   request.cancel = std::make_shared<std::atomic<bool>>(false);
