@@ -4,6 +4,9 @@ usage
   krait encode FILE… --out F.safetensors   features of the files, and a page to look at
   krait tokenize FILE --preset P --out F   what one front end makes of a file, without an encoder
   krait probe FILE                         what a file holds
+  krait generate DIR --prompt "…"          texts continued by a published language model
+  krait parity DIR GOLDEN                  a published model against the outputs of its reference
+  krait inspect DIR                        layers, memory and compute of a published model
   krait doctor                             what this machine can do, and what it lacks
   krait help COMMAND                       the options of a command
 
@@ -81,6 +84,51 @@ text
   probe: `krait probe FILE [--json]
 
 Tells what a file holds without decoding it: its container, streams, times, sizes and rates.
+`,
+  generate: `krait generate MODEL_DIR --prompt "…" [options]
+
+Continues texts with a published language model: config.json, safetensors and tokenizer.json of a
+folder. Several prompts go through the model side by side.
+
+  --prompt "…"        a text to continue; may be given more than once
+  --file F            or one that a file holds
+  --max-tokens N      most new tokens per prompt (default 128)
+  --stop "…"          a text that ends a sequence; may be given more than once
+
+how tokens are drawn
+  --temperature T     0 takes the likeliest always (default)
+  --top-k N           only the N likeliest
+  --top-p P           only the likeliest that together have this probability
+  --min-p P           only tokens at least so likely, as a share of the likeliest
+  --repetition-penalty P   makes tokens that were there before less likely (1: does nothing)
+  --seed N            the same seed draws the same tokens (default 0; prompt i draws from N + i)
+
+the model
+  --tokenizer F       a tokenizer.json in place of the folder's, or bytes
+  --context N         tokens that attention keeps (default 4096); without attention there is no limit
+  --device D          auto, cpu or cuda (default auto)
+  --threads N         CPU threads (default: all cores)
+  --dtype D           f32 or bf16 (default f32)
+  --json              one object per prompt when all are done: prompt, text, tokens, finish
+`,
+  parity: `krait parity MODEL_DIR GOLDEN.safetensors [options]
+
+Runs every L{n}.input_ids [batch, n] of the golden file and compares with L{n}.logits, then steps from
+greedy.prompt and compares with greedy.tokens. Exit code 0 when all errors are within the bound and the
+tokens are equal, else 3. Computes in f32, whatever dtype config.json names.
+
+  --bound B           largest relative RMS error of the logits (default 1e-4)
+  --dtype D           f32, or bf16: weights rounded to bf16 (the CPU still multiplies in f32); then equal
+                      tokens are told but not required
+  --device D          auto, cpu or cuda (default cpu)
+  --threads N         CPU threads (default: all cores)
+  --json              the last line is one object: family, maxRelRms, greedyEqual, ok and the cases
+`,
+  inspect: `krait inspect MODEL_DIR [--context N] [--json]
+
+Tells what a published model is, from its config and the headers of its weights: layers, parameters,
+memory per dtype, state per sequence, operations per token. --context is the number of tokens that
+attention layers are counted for (default 4096).
 `,
   doctor: `krait doctor [--json]
 

@@ -18,11 +18,14 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   encode: async () => (await import("./commands/encode.js")).encode,
   tokenize: async () => (await import("./commands/tokenize.js")).tokenize,
   probe: async () => (await import("./commands/probe.js")).probe,
+  generate: async () => (await import("./commands/generate.js")).generate,
+  parity: async () => (await import("./commands/parity.js")).parity,
+  inspect: async () => (await import("./commands/inspect.js")).inspect,
   doctor: async () => (await import("./commands/doctor.js")).doctor,
 };
 
 /** Commands of later versions: they are known by name, so that the answer can be clear. */
-const later = new Set(["estimate", "inspect", "parity", "generate", "train", "bench"]);
+const later = new Set(["estimate", "train", "bench"]);
 
 /** Runs a command line; the exit code goes to `process.exitCode`. Data on standard output, everything else on standard error. */
 export async function main(argv: readonly string[]): Promise<void> {

@@ -1,0 +1,59 @@
+import type { ParityReport } from "krait";
+import { choiceOption, help, numberOption, parseArguments } from "../arguments.js";
+import { UsageFault } from "../fault.js";
+import type { Command } from "../main.js";
+import { loadSdk } from "../sdk.js";
+
+/** `krait parity`: a published model against the outputs of its reference implementation. */
+export const parity: Command = async (argv, { signal, print }) => {
+  const parsed = parseArguments("parity", argv, {
+    json: {},
+    bound: { value: true },
+    dtype: { value: true },
+    device: { value: true },
+    threads: { value: true },
+  });
+  const { options, operands } = parsed;
+  const [folder, golden] = operands;
+  if (folder === undefined || golden === undefined || operands.length > 2) {
+    throw new UsageFault(
+      `Expected a model folder and a golden file for krait parity but received ${operands.length} names`,
+      "OPERANDS",
+      help("parity"),
+    );
+  }
+  const bound = numberOption(parsed, "bound", { above: 0 });
+  const dtype = choiceOption(parsed, "dtype", ["f32", "bf16"]);
+  const device = choiceOption(parsed, "device", ["auto", "cpu", "cuda"]);
+  const threads = numberOption(parsed, "threads", { min: 1, max: 1024, integer: true });
+  const report = await (await loadSdk()).parity(folder, golden, {
+    ...(bound !== undefined && { bound }),
+    ...(dtype !== undefined && { dtype }),
+    ...(device !== undefined && { device }),
+    ...(threads !== undefined && { threads }),
+    signal,
+  });
+  print(options.has("json") ? `${JSON.stringify(report)}\n` : describe(report));
+  return report.ok ? 0 : 3;
+};
+
+function describe({ family, dtype, bound, cases, greedy, greedyEqual, maxRelRms, ok }: ParityReport): string {
+  const lines = [`${family} in ${dtype}, bound ${bound}`];
+  for (const { name, sequences, tokens, relRms, ok: fits } of cases) {
+    const size = `${sequences} x ${tokens} token${tokens === 1 ? "" : "s"}`;
+    lines.push(
+      `  ${name.padEnd(8)} ${size.padEnd(18)} relative RMS ${relRms.toExponential(2)}${fits ? "" : "  too large"}`,
+    );
+  }
+  if (greedy) {
+    const first = greedy.expected.findIndex((id, i) => id !== greedy.received[i]);
+    lines.push(
+      `  greedy   ${greedyEqual ? `${greedy.expected.length} tokens equal` : `differs from token ${first} on`}`,
+    );
+  }
+  lines.push(
+    `${ok ? "equal to the reference" : "NOT equal to the reference"}, largest error ${maxRelRms.toExponential(2)}`,
+    "",
+  );
+  return lines.join("\n");
+}

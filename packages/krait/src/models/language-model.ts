@@ -1,0 +1,197 @@
+import { join } from "node:path";
+import { type Closable, defaultLimits, expected, InputError, parseOptions, UsageError } from "@krait/core";
+import {
+  type CausalModel,
+  Generation,
+  type GenerationOptions,
+  type GenerationSnapshot,
+  loadCausalModel,
+} from "@krait/nn";
+import { type Device, openDevice } from "@krait/runtime";
+import { createTextTokenizer, type TextTokenizer } from "@krait/tokenizers";
+import { z } from "zod";
+import { StopStrings } from "./stop-strings.js";
+
+const loadSchema = z.strictObject({
+  device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
+  threads: z.int().positive().max(1024).optional(),
+  dtype: z.enum(["f32", "bf16"]).default("f32"),
+  /** Tokens that attention layers keep keys and values for; models without attention have no limit. */
+  contextTokens: z
+    .int()
+    .positive()
+    .max(1 << 20)
+    .default(4096),
+  /** Tokens per native run. */
+  chunkTokens: z
+    .int()
+    .positive()
+    .max(1 << 20)
+    .default(512),
+  /** Prompts that are continued side by side; more wait for their turn. */
+  slots: z.int().positive().max(4096).default(8),
+  /** Path of a tokenizer.json, or "bytes"; the model folder's own when absent. */
+  tokenizer: z.string().min(1).optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+});
+export type LoadLanguageModelOptions = z.input<typeof loadSchema>;
+
+export interface GenerateOptions extends GenerationOptions {
+  /** Texts that end a sequence; they and what follows are not part of it. */
+  stop?: readonly string[];
+  signal?: AbortSignal | undefined;
+}
+
+/** What one token adds to one sequence. */
+export interface GeneratedText {
+  /** Which prompt. */
+  sequence: number;
+  /** The text that became certain with this token; "" while a character or a possible stop string is not whole. */
+  text: string;
+  /** Absent from the last piece of a sequence whose text ran on behind its last token. */
+  token?: number;
+  /** Set with the last piece: an end token came, a stop string, or maxTokens are there. */
+  finish?: "end" | "length" | "stop";
+}
+
+/** A generation of text; leave the loop, or close it, to stop. */
+export class TextGeneration implements AsyncIterable<GeneratedText>, Closable {
+  /** @internal */
+  constructor(
+    private readonly generation: Generation,
+    private readonly tokenizer: TextTokenizer,
+    private readonly stop: readonly string[],
+    private readonly past: readonly (readonly number[])[],
+  ) {}
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedText> {
+    const decoders = new Map<number, { decoder: ReturnType<TextTokenizer["decoder"]>; stops: StopStrings }>();
+    const of = (sequence: number) => {
+      let found = decoders.get(sequence);
+      if (!found) {
+        found = { decoder: this.tokenizer.decoder(), stops: new StopStrings(this.stop) };
+        // A resumed sequence decodes on from what was there; its text is out already.
+        for (const token of this.past[sequence] ?? []) found.stops.push(this.decode(found.decoder, token));
+        decoders.set(sequence, found);
+      }
+      return found;
+    };
+    for await (const { sequence, token, finish } of this.generation) {
+      const { decoder, stops } = of(sequence);
+      let text = finish === "end" ? "" : stops.push(this.decode(decoder, token));
+      if (finish) text += stops.push(decoder.end()) + stops.end();
+      if (stops.found) this.generation.stop(sequence);
+      const why = stops.found ? "stop" : finish;
+      yield { sequence, text, token, ...(why && { finish: why }) };
+    }
+  }
+
+  /** State and tokens of all sequences, to be resumed with `LanguageModel.resume`. */
+  snapshot(): Promise<GenerationSnapshot> {
+    return this.generation.snapshot();
+  }
+
+  close(): void {
+    this.generation.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  /** Vocabularies are padded: an id behind the tokenizer's last one is no text. */
+  private decode(decoder: ReturnType<TextTokenizer["decoder"]>, token: number): string {
+    return token < this.tokenizer.vocabularySize ? decoder.push(token) : "";
+  }
+}
+
+/** A published causal language model with its tokenizer. Close it when done. */
+export class LanguageModel implements Closable {
+  /** @internal use `loadLanguageModel` */
+  constructor(
+    readonly model: CausalModel,
+    readonly tokenizer: TextTokenizer,
+    private readonly device: Device,
+  ) {}
+
+  /**
+   * Continues prompts (texts, or token ids as they are), all of them side by side.
+   *
+   * @throws UsageError (INVALID_OPTION, PROMPT_EMPTY, CONTEXT_FULL, TOKEN_OUT_OF_RANGE), AbortedError
+   */
+  generate(prompts: string | readonly (string | ArrayLike<number>)[], options: GenerateOptions = {}): TextGeneration {
+    const { stop = [], signal, ...rest } = options;
+    const list = typeof prompts === "string" ? [prompts] : prompts;
+    const ids = list.map((prompt) => (typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt));
+    return new TextGeneration(Generation.start(this.model, ids, rest, signal), this.tokenizer, checkStops(stop), []);
+  }
+
+  /** Goes on from a snapshot; stop strings are given anew. */
+  async resume(
+    snapshot: GenerationSnapshot,
+    { stop = [], signal }: Pick<GenerateOptions, "stop" | "signal"> = {},
+  ): Promise<TextGeneration> {
+    const generation = await Generation.resume(this.model, snapshot, signal);
+    const past = snapshot.sequences.map((s) => s.tokens);
+    return new TextGeneration(generation, this.tokenizer, checkStops(stop), past);
+  }
+
+  async close(): Promise<void> {
+    this.model.close();
+    await this.device.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/**
+ * Loads a published language model: config.json, safetensors and tokenizer.json of a folder.
+ *
+ * @throws UsageError (INVALID_OPTION), InputError (MODEL_NOT_FOUND, MODEL_TYPE_UNKNOWN, INVALID_CONFIG, CONFIG_UNSUPPORTED,
+ * PICKLE_REFUSED, TENSOR_*, WEIGHT_NOT_FINITE, TOKENIZER_*), EnvironmentError, AbortedError
+ */
+export async function loadLanguageModel(
+  folder: string,
+  options: LoadLanguageModelOptions = {},
+): Promise<LanguageModel> {
+  const parsed = parseOptions(loadSchema, options, "loadLanguageModel()");
+  const { device: kind, threads, dtype, contextTokens, chunkTokens, slots, tokenizer: name, signal } = parsed;
+  const tokenizer =
+    name === "bytes"
+      ? await createTextTokenizer({ kind: "bytes", limits: defaultLimits })
+      : await createTextTokenizer({ file: name ?? join(folder, "tokenizer.json"), limits: defaultLimits });
+  const device = await openDevice({ device: kind, ...(threads !== undefined && { threads }) });
+  try {
+    const model = await loadCausalModel(device, folder, {
+      dtype,
+      contextTokens,
+      maxTokens: Math.max(chunkTokens, slots),
+      maxSequences: slots,
+      slots,
+      signal,
+    });
+    const { vocabularySize } = model.description;
+    if (tokenizer.vocabularySize > vocabularySize) {
+      model.close();
+      throw new InputError(
+        expected(`at most ${vocabularySize} ids`, `the tokenizer of ${folder}`, tokenizer.vocabularySize),
+        { code: "TOKENIZER_MISMATCH", hint: "It makes ids that the model's embedding does not have." },
+      );
+    }
+    return new LanguageModel(model, tokenizer, device);
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+function checkStops(stop: readonly string[]): readonly string[] {
+  const wrong = stop.find((s) => typeof s !== "string" || s === "");
+  if (wrong === undefined) return stop;
+  throw new UsageError(expected("texts that are not empty", "stop", wrong), {
+    code: "INVALID_OPTION",
+    hint: "An empty text would end every sequence at once.",
+  });
+}
