@@ -108,11 +108,35 @@ std::string survives(const Bytes& bytes, Random* random, int* accepted) {
   return wrong;
 }
 
-// A device whose kernels run on the calling thread.
+// The arena of the program that runs.
+struct {
+  char* data;
+  size_t bytes;
+} arena;
+
+void allow(const void* data, int64_t bytes) { ASAN_UNPOISON_MEMORY_REGION(data, static_cast<size_t>(bytes)); }
+
+// One op, which may touch its operands and its scratch memory and nothing else of the arena.
+void run_fenced(void* device, int64_t op, const Call* call, Status* status) {
+  ASAN_POISON_MEMORY_REGION(arena.data, arena.bytes);
+  for (int32_t i = 0; i < kOps[op].operand_count; ++i) {
+    const Tensor& t = call->operands[i];
+    int64_t count = t ? 1 : 0;
+    for (int32_t a = 0; a < t.rank; ++a) count = t.dim[a] == 0 || count == 0 ? 0 : count + (t.dim[a] - 1) * t.stride[a];
+    if (count > 0) allow(t.data, count * dtype_size(t.dtype));
+  }
+  if (call->scratch != nullptr) allow(call->scratch, call->scratch_bytes);
+  cpu::backend()->run(device, op, call, status);
+  allow(arena.data, static_cast<int64_t>(arena.bytes));
+}
+
+// A CPU whose kernels run on the calling thread.
 std::shared_ptr<Device> device() {
   static const std::shared_ptr<Device> opened = [] {
+    static krait_backend_table table = *cpu::backend();
+    table.run = run_fenced;
     Status status;
-    return Device::open(cpu::backend(), {0, 1}, &status);
+    return Device::open(&table, {0, 1}, &status);
   }();
   return opened;
 }
@@ -151,28 +175,6 @@ int64_t elements(const Tensor& t) {
   return n;
 }
 
-// NaN everywhere, and for the sanitizer only values and scratch memory may be touched: what lies between them is no one's.
-class Arena {
- public:
-  Arena(const Program& program, void* data) : data_(static_cast<char*>(data)), bytes_(static_cast<size_t>(program.arena_bytes)) {
-    std::memset(data_, 0xff, bytes_);
-    ASAN_POISON_MEMORY_REGION(data_, bytes_);
-    for (const ValueInfo& value : program.values) {
-      if (value.buffer < 0) open(value.base, value.storage_bytes);
-    }
-    for (const NodeInfo& node : program.nodes) open(node.scratch_offset, node.scratch_bytes);
-  }
-  ~Arena() { ASAN_UNPOISON_MEMORY_REGION(data_, bytes_); }
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-
- private:
-  void open(int64_t offset, int64_t bytes) { ASAN_UNPOISON_MEMORY_REGION(data_ + offset, static_cast<size_t>(bytes)); }
-
-  char* data_;
-  size_t bytes_;
-};
-
 // Runs a decoded program once with these symbols.
 Status run(const Program& program, const std::vector<int64_t>& symbols, Random* random) {
   Status status;
@@ -183,7 +185,8 @@ Status run(const Program& program, const std::vector<int64_t>& symbols, Random* 
   loaded.device = device();
   loaded.program = program;
   loaded.arena = device()->allocate(program.arena_bytes, &status);
-  const Arena arena(program, loaded.arena->data());
+  arena = {static_cast<char*>(loaded.arena->data()), static_cast<size_t>(program.arena_bytes)};
+  std::memset(arena.data, 0xff, arena.bytes);
   RunRequest request;
   request.symbols = symbols;
   request.cancel = std::make_shared<std::atomic<bool>>(false);
