@@ -252,20 +252,20 @@ Status run_fused(const SsdScan<__nv_bfloat16>& s, const SsdScanArgs& a, const Cu
   // Fewer heads per block where that gives every multiprocessor some.
   int64_t heads = F::kMostHeads;
   while (heads > F::kTeams && most * s.G * divide_up(per_group, heads) < cuda.multiprocessors) heads /= 2;
-  const int64_t blocks = s.G * divide_up(per_group, heads), counters = S * H * 8 + 1;
+  const int64_t blocks = s.G * divide_up(per_group, heads), chains = std::min(S, divide_up(most, 2)), counters = 1 + chains * H * 8;
   if (std::max({step_blocks(s), most * blocks, counters}) > INT32_MAX) return too_many(s);
 
   Scratch scratch(a.scratch, a.scratch_bytes);
   Chain chain{};
   chain.heads = static_cast<int32_t>(heads), chain.blocks = static_cast<int32_t>(blocks);
-  chain.ticket = most == 0 ? nullptr : scratch.take<int32_t>(counters);
-  chain.done = chain.ticket + 1;
+  chain.by_sequence = chains == S;
   chain.wide_x = is_wide<8>(a.x), chain.wide_B = is_wide<8>(a.B), chain.wide_C = is_wide<8>(a.C);
   chain.wide_y = is_wide<4>(a.y), chain.wide_state = is_wide<2>(a.state);
   Piece* pieces = scratch.take<Piece>(most);
   int32_t* first = scratch.take<int32_t>(S + 1);
-  chain.pieces = pieces;
-  chain.states = scratch.take<float>(most == 0 ? 0 : S * H * F::kP * N);
+  chain.pieces = pieces, chain.first = first;
+  chain.ticket = scratch.take<int32_t>(counters), chain.begun = chain.ticket + 1;
+  chain.links = scratch.take<float4>(chains * H * 8 * F::kVectors * 32);
   if (Status status = most == 0 ? Status{} : scratch.check("ssd_scan"); !status.ok()) return status;
 
   const cudaStream_t stream = cuda.stream;
