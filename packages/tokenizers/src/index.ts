@@ -1,4 +1,5 @@
 export * from "./audio/index.js";
+export * from "./onnx/index.js";
 export * from "./presets/index.js";
 export * from "./sequence/index.js";
 export * from "./text/index.js";
