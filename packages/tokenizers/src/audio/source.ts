@@ -28,6 +28,7 @@ const sourceSchema = z.strictObject({
   ),
   logMel: z.instanceof(LogMel, { error: "a LogMel of createLogMel()" }),
   stack: stackSchema,
+  gaps: z.enum(["refuse", "restart"]).default("refuse"),
   signal: z.instanceof(AbortSignal).optional(),
 });
 
@@ -38,6 +39,11 @@ export interface AudioTokenOptions {
   logMel: LogMel;
   /** Mel frames of 10 ms per token: 8, 4 or 2 for 12.5, 25 or 50 tokens per second. Default 8. */
   stack?: 2 | 4 | 8 | undefined;
+  /**
+   * What to do with a gap between parts: refuse it (default), or end the signal there and start another behind it, as for the passages of
+   * `gateSpeech`. A passage is framed by itself, as a file of its own would be.
+   */
+  gaps?: "refuse" | "restart" | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -80,24 +86,41 @@ async function* audioBlocks({
   parts,
   logMel,
   stack,
+  gaps,
   signal,
 }: z.output<typeof sourceSchema>): AsyncGenerator<TokenBlock<AudioPayload>> {
   const { melBins, chunkFrames } = logMel.options;
   const step = chunkFrames * hopLength;
-  let open: { tokens: TokenStacker; stream: LogMelStream } | undefined;
+  let open: OpenSignal | undefined;
   for await (const part of pull(parts, signal, "the audio source")) {
     const { samples, start } = checkPart(part);
+    if (open && gaps === "restart" && start - dueTime(open) > maxJitterSeconds) {
+      yield* finishBlocks(open);
+      open = undefined;
+    }
     open ??= { tokens: new TokenStacker(start, stack, melBins), stream: logMel.stream({ start, signal }) };
+    checkClock(start, dueTime(open));
     const { tokens, stream } = open;
-    checkClock(start, tokens.start + stream.samples / melSampleRate);
     // One block per run, however long a part is.
     for (let at = 0; at < samples.length; at += step) {
       const block = tokens.add(await stream.push(samples.subarray(at, at + step)));
       if (block) yield block;
     }
   }
-  if (!open) return;
-  const { tokens, stream } = open;
+  if (open) yield* finishBlocks(open);
+}
+
+interface OpenSignal {
+  tokens: TokenStacker;
+  stream: LogMelStream;
+}
+
+/** When the next sample is due, seconds. */
+function dueTime({ tokens, stream }: OpenSignal): number {
+  return tokens.start + stream.samples / melSampleRate;
+}
+
+async function* finishBlocks({ tokens, stream }: OpenSignal): AsyncGenerator<TokenBlock<AudioPayload>> {
   const whole = tokens.add(await stream.finish());
   if (whole) yield whole;
   const last = tokens.finish(stream.silence, stream.samples / melSampleRate);

@@ -203,6 +203,25 @@ describe.each(devices)("audio tokens on %s", (_, open) => {
     exact.close();
   });
 
+  it("starts anew behind a gap where asked to, as if the passages were files of their own", async () => {
+    const [a, b] = [sound(31, 5000), sound(32, 4100)];
+    const passages = [...parts(a, 700, 1), ...parts(b, 900, 7.5)];
+    const joined = await collect(audioTokenSource({ parts: each(passages), logMel, gaps: "restart" }));
+    const alone = [];
+    for (const passage of [parts(a, 700, 1), parts(b, 900, 7.5)]) {
+      alone.push(await collect(audioTokenSource({ parts: each(passage), logMel })));
+    }
+    for (const field of ["start", "end", "values"] as const) {
+      expect(joined[field]).toEqual([...alone[0]![field], ...alone[1]![field]]);
+    }
+    await expect(collect(audioTokenSource({ parts: each(passages), logMel }))).rejects.toMatchObject({
+      code: "AUDIO_TIMES_INVALID",
+    });
+    // Parts that go back in time are no gap.
+    const back = audioTokenSource({ parts: each([...parts(a, 700, 1), ...parts(b, 900, 1)]), logMel, gaps: "restart" });
+    await expect(collect(back)).rejects.toMatchObject({ code: "AUDIO_TIMES_INVALID" });
+  });
+
   it("stops on a signal, also while a part is awaited", async () => {
     const controller = new AbortController();
     let asked = 0;
