@@ -50,9 +50,9 @@ export async function openModelFolder(folder: string, limits: LimitsInput = {}):
   try {
     const tensors = new Map<string, StoredTensor>();
     let bytes = 0;
+    for (const shard of shards) await refuseOutside(folder, join(folder, shard));
     for (const shard of shards) {
       const path = join(folder, shard);
-      await refuseOutside(folder, path);
       const file = await openSafetensors(path, { limits });
       files.push(file);
       for (const [name, entry] of file.tensors) {

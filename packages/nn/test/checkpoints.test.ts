@@ -1,0 +1,267 @@
+import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openSafetensors, writeSafetensors } from "@krait/formats";
+import { type Device, openDevice } from "@krait/runtime";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { checkParity, inspectModel, loadCausalModel } from "../src/index.js";
+
+const fixture = (name: string) => fileURLToPath(new URL(`fixtures/models/${name}`, import.meta.url));
+type Tensors = Parameters<typeof writeSafetensors>[1];
+
+let device: Device;
+let root: string;
+beforeAll(async () => {
+  device = await openDevice({ device: "cpu" });
+  root = await mkdtemp(join(tmpdir(), "krait-checkpoints-"));
+});
+afterAll(async () => {
+  await device.close();
+  await rm(root, { recursive: true, force: true });
+});
+
+let made = 0;
+async function copyOf(name: string): Promise<string> {
+  const folder = join(root, `${name}-${made++}`);
+  await cp(fixture(name), folder, { recursive: true });
+  return folder;
+}
+
+async function tensorsOf(path: string): Promise<Tensors> {
+  const file = await openSafetensors(path);
+  const tensors: Tensors = {};
+  for (const [key, { dtype, shape }] of file.tensors)
+    tensors[key] = { dtype: dtype!, shape, data: await file.read(key) } as never;
+  await file.close();
+  return tensors;
+}
+
+/** A copy of the bf16 model with other tensors. */
+async function withTensors(change: (tensors: Tensors) => void): Promise<string> {
+  const folder = await copyOf("mamba2_bf16");
+  const path = join(folder, "model.safetensors");
+  const tensors = await tensorsOf(path);
+  change(tensors);
+  await rm(path);
+  await writeSafetensors(path, tensors, { format: "pt" });
+  return folder;
+}
+
+async function withConfig(change: Record<string, unknown>, name = "mamba2_bf16"): Promise<string> {
+  const folder = await copyOf(name);
+  const path = join(folder, "config.json");
+  await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, "utf8")), ...change }));
+  return folder;
+}
+
+const load = (folder: string) => loadCausalModel(device, folder);
+const fails = (folder: string, code: string, message: string) =>
+  expect(load(folder)).rejects.toMatchObject({
+    code,
+    message: expect.stringContaining(message),
+    hint: expect.any(String),
+  });
+
+const NORM = "backbone.layers.1.norm.weight";
+const PROJECTION = "backbone.layers.0.mixer.out_proj.weight";
+
+describe("tensors", () => {
+  test("one that is missing, or one too many, is named", async () => {
+    await fails(await withTensors((t) => void delete t[NORM]), "TENSOR_MISSING", NORM);
+    await fails(
+      await withTensors((t) => {
+        t["extra.weight"] = t[NORM]!;
+      }),
+      "TENSOR_UNEXPECTED",
+      "extra.weight",
+    );
+  });
+
+  test("a transposed one is named as such", async () => {
+    const folder = await withTensors((t) => {
+      t[PROJECTION] = { ...t[PROJECTION]!, shape: [...t[PROJECTION]!.shape].reverse() };
+    });
+    await expect(load(folder)).rejects.toMatchObject({
+      code: "TENSOR_SHAPE",
+      hint: expect.stringContaining("transposed"),
+    });
+    await fails(folder, "TENSOR_SHAPE", PROJECTION);
+  });
+
+  test("integers and numbers that are not finite are refused by name, whatever the dtype", async () => {
+    const integers = await withTensors((t) => {
+      t[NORM] = { dtype: "i32", shape: [64], data: new Int32Array(64) } as never;
+    });
+    await fails(integers, "TENSOR_DTYPE", NORM);
+    const bad = { bf16: [0x7fc0, 0xff80], f16: [0x7e00, 0xfc00], f32: [Number.NaN, Number.NEGATIVE_INFINITY] };
+    for (const [dtype, values] of Object.entries(bad)) {
+      for (const value of values) {
+        const folder = await withTensors((t) => {
+          const data = dtype === "f32" ? new Float32Array(64) : new Uint16Array(64);
+          data[7] = value;
+          t[NORM] = { dtype, shape: [64], data } as never;
+        });
+        await fails(folder, "WEIGHT_NOT_FINITE", NORM);
+        await expect(load(folder)).rejects.toThrow("element 7");
+      }
+    }
+  });
+
+  test("half precision gives the values that it holds", async () => {
+    const golden = join(fixture("mamba2_bf16"), "golden.safetensors");
+    // Norm weights of all ones are exact in every dtype.
+    for (const [dtype, one] of [
+      ["f16", 0x3c00],
+      ["bf16", 0x3f80],
+      ["f32", 1],
+    ] as const) {
+      const folder = await withTensors((t) => {
+        const data = (dtype === "f32" ? new Float32Array(64) : new Uint16Array(64)).fill(one);
+        t[NORM] = { dtype, shape: [64], data } as never;
+      });
+      const { cases } = await checkParity(device, folder, golden);
+      results.push(cases.map((c) => c.relRms).join());
+    }
+    expect(new Set(results).size).toBe(1);
+  });
+  const results: string[] = [];
+
+  test("a tied head that was saved all the same must be the embedding", async () => {
+    const table = "backbone.embeddings.weight";
+    const tie = async (change: (t: Tensors) => void) => {
+      const folder = await withTensors(change);
+      const path = join(folder, "config.json");
+      await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, "utf8")), tie_word_embeddings: true }));
+      return folder;
+    };
+    const model = await load(
+      await tie((t) => {
+        t["lm_head.weight"] = t[table]!;
+      }),
+    );
+    model.close();
+    await fails(await tie(() => {}), "TENSOR_CONFLICT", "lm_head.weight");
+  });
+});
+
+describe("configs", () => {
+  test("unknown types, wrong sizes and variants that are not implemented name the field", async () => {
+    await fails(await withConfig({ model_type: "llama" }), "MODEL_TYPE_UNKNOWN", "llama");
+    await fails(await withConfig({ model_type: undefined }), "MODEL_TYPE_UNKNOWN", "model_type");
+    for (const [field, value] of Object.entries({
+      num_hidden_layers: 1e9,
+      hidden_size: -1,
+      state_size: "24",
+      num_heads: 1.5,
+    }))
+      await fails(await withConfig({ [field]: value }), "INVALID_CONFIG", field);
+    await fails(await withConfig({ n_groups: 3 }), "INVALID_CONFIG", "groups");
+    await fails(await withConfig({ hidden_act: "tanh" }), "CONFIG_UNSUPPORTED", "hidden_act");
+    await fails(await withConfig({ num_hidden_layers: 4 }), "TENSOR_MISSING", "backbone.layers.3");
+    const scaled = { rope_parameters: { rope_type: "yarn", rope_theta: 10000 } };
+    await fails(await withConfig(scaled, "bamba_sharded"), "CONFIG_UNSUPPORTED", "rope_type");
+    await fails(await withConfig({ layers_block_type: ["conv"] }, "nemotron_h_moe"), "CONFIG_UNSUPPORTED", "conv");
+  });
+
+  test("older names of the same things are read", async () => {
+    const golden = join(fixture("nemotron_h_moe"), "golden.safetensors");
+    const old = await withConfig({ layers_block_type: undefined, hybrid_override_pattern: "ME*EM" }, "nemotron_h_moe");
+    expect((await checkParity(device, old, golden)).ok).toBe(true);
+    const types = ["mamba", "moe", "attention", "moe", "mamba"];
+    expect(
+      (await checkParity(device, await withConfig({ layers_block_type: types }, "nemotron_h_moe"), golden)).ok,
+    ).toBe(true);
+    const rope = { rope_parameters: undefined, rope_theta: 10000, partial_rotary_factor: 0.5 };
+    const bamba = await withConfig(rope, "bamba_sharded");
+    expect((await checkParity(device, bamba, join(bamba, "golden.safetensors"))).ok).toBe(true);
+  });
+
+  test("a folder without a config, and JSON that is none, are refused", async () => {
+    const folder = await copyOf("mamba2_bf16");
+    await writeFile(join(folder, "config.json"), "{,}");
+    await expect(load(folder)).rejects.toMatchObject({ code: "JSON_SYNTAX" });
+    await rm(join(folder, "config.json"));
+    await fails(folder, "MODEL_NOT_FOUND", folder);
+    await fails(join(root, "nowhere"), "MODEL_NOT_FOUND", "nowhere");
+  });
+});
+
+describe("folders", () => {
+  test("pickles are refused by name", async () => {
+    for (const name of ["pytorch_model.bin", "model.pt", "pytorch_model.bin.index.json"]) {
+      const folder = await copyOf("mamba2_bf16");
+      await rename(join(folder, "model.safetensors"), join(folder, name));
+      await fails(folder, "PICKLE_REFUSED", name);
+    }
+  });
+
+  async function withIndex(change: (map: Record<string, unknown>) => unknown): Promise<string> {
+    const folder = await copyOf("bamba_sharded");
+    const path = join(folder, "model.safetensors.index.json");
+    const index = JSON.parse(await readFile(path, "utf8"));
+    index.weight_map = change(index.weight_map) ?? index.weight_map;
+    await writeFile(path, JSON.stringify(index));
+    return folder;
+  }
+  const HEAD = "lm_head.weight";
+
+  test("an index may name files of its own folder alone", async () => {
+    for (const shard of ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "x.json", 7, ".safetensors"])
+      await fails(
+        await withIndex((map) => {
+          map[HEAD] = shard;
+        }),
+        "INVALID_INDEX",
+        "weight_map",
+      );
+    await fails(
+      await withIndex((map) => {
+        map[HEAD] = "pytorch_model.bin";
+      }),
+      "PICKLE_REFUSED",
+      "pytorch_model.bin",
+    );
+    await fails(await withIndex(() => []), "INVALID_INDEX", "weight_map");
+    await fails(await withIndex(() => ({})), "INVALID_INDEX", "weight_map");
+  });
+
+  test("shards that are missing, or do not hold what the index says, are named", async () => {
+    const missing = await withIndex((map) => {
+      map[HEAD] = "model-00009-of-00009.safetensors";
+    });
+    await fails(missing, "FILE_NOT_FOUND", "model-00009");
+    await fails(
+      await withIndex((map) => {
+        map["no.such"] = map[HEAD];
+      }),
+      "TENSOR_MISSING",
+      "no.such",
+    );
+    await fails(await withIndex((map) => void delete map[HEAD]), "TENSOR_UNEXPECTED", HEAD);
+  });
+
+  test("links out of the folder are refused, those of a download cache are followed", async () => {
+    const folder = await copyOf("mamba2_bf16");
+    const elsewhere = join(root, "elsewhere.safetensors");
+    await rename(join(folder, "model.safetensors"), elsewhere);
+    await symlink(elsewhere, join(folder, "model.safetensors"));
+    await fails(folder, "LINK_REFUSED", "elsewhere");
+    const repository = join(root, "models--org--name");
+    const snapshot = join(repository, "snapshots", "0123abcd");
+    await mkdir(join(repository, "blobs"), { recursive: true });
+    await mkdir(snapshot, { recursive: true });
+    await cp(elsewhere, join(repository, "blobs", "feed"));
+    await cp(join(folder, "config.json"), join(snapshot, "config.json"));
+    await symlink("../../blobs/feed", join(snapshot, "model.safetensors"));
+    expect((await inspectModel(snapshot)).family).toBe("mamba2");
+  });
+
+  test("a single file is the whole model, and an index beside it changes nothing", async () => {
+    const folder = await copyOf("mamba2_bf16");
+    await writeFile(join(folder, "model.safetensors.index.json"), "{}");
+    const model = await load(folder);
+    expect(basename(folder)).toContain("mamba2");
+    model.close();
+  });
+});

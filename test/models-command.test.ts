@@ -1,0 +1,78 @@
+import { cp } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openSafetensors, writeSafetensors } from "@krait/formats";
+import { describe, expect, test } from "vitest";
+import { canEncode, emptyFolder, expectFault, krait } from "./command.js";
+
+const fixture = (name: string) =>
+  fileURLToPath(new URL(`../packages/nn/test/fixtures/models/${name}`, import.meta.url));
+
+describe.skipIf(!canEncode)("krait parity", () => {
+  const model = fixture("nemotron_h_moe");
+  const golden = join(model, "golden.safetensors");
+
+  test("tells each case, and exits 0 when all are within the bound", async () => {
+    const { code, stdout } = await krait(["parity", model, golden]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/L1 .*\n.*L37 .*\n.*L100 /);
+    expect(stdout).toContain("12 tokens equal");
+  });
+
+  test("ends its JSON with one object, and exits otherwise beyond the bound", async () => {
+    const report = await krait(["parity", model, golden, "--json"]);
+    const last = JSON.parse(report.stdout.trimEnd().split("\n").at(-1)!);
+    expect(last).toMatchObject({ family: "nemotron_h", greedyEqual: true, ok: true });
+    expect(last.maxRelRms).toBeLessThan(1e-4);
+    const strict = await krait(["parity", model, golden, "--json", "--bound", "1e-9"]);
+    expect(strict.code).toBe(3);
+    expect(JSON.parse(strict.stdout)).toMatchObject({ ok: false, greedyEqual: true });
+  });
+
+  test("sees other logits and another continuation", async () => {
+    const folder = await emptyFolder();
+    const file = await openSafetensors(golden);
+    const tensors: Parameters<typeof writeSafetensors>[1] = {};
+    for (const [name, { dtype, shape }] of file.tensors)
+      Object.assign(tensors, { [name]: { dtype, shape, data: await file.read(name) } });
+    await file.close();
+    const other = tensors as Record<string, { data: { [i: number]: number } }>;
+    other["greedy.tokens"]!.data[11] = (other["greedy.tokens"]!.data[11]! + 1) % 160;
+    const path = join(folder, "other.safetensors");
+    await writeSafetensors(path, tensors);
+    const tokens = await krait(["parity", model, path, "--json"]);
+    expect(tokens.code).toBe(3);
+    expect(JSON.parse(tokens.stdout)).toMatchObject({ ok: false, greedyEqual: false });
+    const logits = other["L37.logits"]!.data;
+    for (let i = 0; i < 160; i++) logits[i] = -logits[i]!;
+    await writeSafetensors(path, tensors);
+    const { cases } = JSON.parse((await krait(["parity", model, path, "--json"])).stdout);
+    expect(cases.map((c: { ok: boolean }) => c.ok)).toEqual([true, false, true]);
+  });
+
+  test("refuses what it cannot compare", async () => {
+    expectFault(await krait(["parity", model]), "OPERANDS");
+    expectFault(await krait(["parity", model, join(model, "model.safetensors")]), "GOLDEN_INVALID");
+    expectFault(await krait(["parity", fixture("none"), golden]), "MODEL_NOT_FOUND");
+    expectFault(await krait(["parity", fixture("mamba2_bf16"), golden, "--bound", "0"]), "INVALID_OPTION");
+  });
+});
+
+describe.skipIf(!canEncode)("krait inspect and generate", () => {
+  test("inspect says what a model takes", async () => {
+    const { code, stdout } = await krait(["inspect", fixture("bamba_sharded"), "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ family: "bamba", vocabularySize: 160, contextTokens: 4096 });
+    expect((await krait(["inspect", fixture("bamba_sharded")])).stdout).toContain("3 mamba2, 4 gatedMlp, 1 attention");
+  });
+
+  test("generate asks for a prompt and a tokenizer", async () => {
+    const model = fixture("mamba2_bf16");
+    expectFault(await krait(["generate", model]), "PROMPT_MISSING");
+    expectFault(await krait(["generate", model, "--prompt", "a"]), "FILE_NOT_FOUND");
+    expectFault(await krait(["generate", model, "--prompt", "a", "--tokenizer", "bytes"]), "TOKENIZER_MISMATCH");
+    const folder = await emptyFolder();
+    await cp(model, folder, { recursive: true });
+    expectFault(await krait(["generate", folder, "--prompt", "a", "--temperature", "-1"]), "INVALID_OPTION");
+  });
+});
