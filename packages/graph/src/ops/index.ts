@@ -12,6 +12,7 @@ import { linear } from "./linear.js";
 import { pool } from "./pool.js";
 import { rmsNorm } from "./rms-norm.js";
 import { routeExperts } from "./route-experts.js";
+import { selectiveScan } from "./selective-scan.js";
 import { ssdScan } from "./ssd-scan.js";
 import { unary } from "./unary.js";
 import { unfoldPatches } from "./unfold-patches.js";
@@ -29,6 +30,7 @@ export { linear } from "./linear.js";
 export { pool } from "./pool.js";
 export { rmsNorm } from "./rms-norm.js";
 export { routeExperts } from "./route-experts.js";
+export { selectiveScan } from "./selective-scan.js";
 export { ssdScan } from "./ssd-scan.js";
 export { unary } from "./unary.js";
 export { unfoldPatches } from "./unfold-patches.js";
@@ -49,6 +51,7 @@ export const allOps: readonly Op[] = [
   pool.op,
   rmsNorm.op,
   routeExperts.op,
+  selectiveScan.op,
   slice.op,
   splitHeads.op,
   ssdScan.op,
