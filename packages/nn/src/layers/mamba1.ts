@@ -1,0 +1,119 @@
+import { expected, UsageError } from "@krait/core";
+import { causalConv1d, linear, selectiveScan, split } from "@krait/graph";
+import { z } from "zod";
+import { constant, dtBias, type Initializer, kaimingUniform, uniform } from "../init.js";
+import { defineLayer, type Shell } from "./layer.js";
+import { biases, projection } from "./projection.js";
+
+const schema = z
+  .strictObject({
+    stateSize: z.int().positive().max(256).default(16),
+    convWidth: z.int().min(1).max(16).default(4),
+    expand: z.number().positive().max(16).default(2),
+    /** Inner width, where it is not expand · width. */
+    innerWidth: z.int().positive().optional(),
+    /** Width that Δ is made from; `auto` is ⌈width / 16⌉. */
+    dtRank: z.union([z.literal("auto"), z.int().positive()]).default("auto"),
+    convBias: z.boolean().default(true),
+    /** Of the projections in and out. */
+    bias: z.boolean().default(false),
+  })
+  .prefault({});
+type Options = z.output<typeof schema>;
+
+function widths(o: Options, { width }: Shell) {
+  const rank = o.dtRank === "auto" ? Math.ceil(width / 16) : o.dtRank;
+  return { inner: o.innerWidth ?? o.expand * width, rank };
+}
+
+/** A = −1 … −n in every channel (S4D-real). */
+const ascending =
+  (states: number): Initializer =>
+  (data) => {
+    for (let i = 0; i < data.length; i++) data[i] = Math.log(1 + (i % states));
+  };
+
+/** Mamba-1 (S6), arXiv 2312.00752; tensors named as in state-spaces/mamba, `in_proj` in the order x, z, `x_proj` in the order dt, B, C. */
+export const mamba1 = defineLayer({
+  letter: "M1",
+  name: "mamba1",
+  schema,
+  stateGrowth: "bounded",
+  check(o, shell) {
+    if (Number.isInteger(widths(o, shell).inner)) return;
+    throw new UsageError(expected("a whole inner width", "mamba1.expand", o.expand), {
+      code: "INVALID_CONFIG",
+      hint: "expand · width must be an integer.",
+    });
+  },
+  parameters(o, shell) {
+    const { inner, rank } = widths(o, shell);
+    const { width, layerCount } = shell;
+    const step = rank ** -0.5;
+    return [
+      { name: "in_proj.weight", shape: [2 * inner, width], dtype: "weight", init: kaimingUniform(width) },
+      ...biases(o.bias, { in_proj: 2 * inner }),
+      {
+        name: "conv1d.weight",
+        shape: [inner, 1, o.convWidth],
+        programShape: [inner, o.convWidth],
+        dtype: "f32",
+        init: kaimingUniform(o.convWidth),
+      },
+      ...(o.convBias
+        ? [{ name: "conv1d.bias", shape: [inner], dtype: "f32" as const, init: kaimingUniform(o.convWidth) }]
+        : []),
+      { name: "x_proj.weight", shape: [rank + 2 * o.stateSize, inner], dtype: "weight", init: kaimingUniform(inner) },
+      { name: "dt_proj.weight", shape: [inner, rank], dtype: "weight", init: uniform(-step, step) },
+      { name: "dt_proj.bias", shape: [inner], dtype: "f32", init: dtBias() },
+      { name: "A_log", shape: [inner, o.stateSize], dtype: "f32", init: ascending(o.stateSize) },
+      { name: "D", shape: [inner], dtype: "f32", init: constant(1) },
+      {
+        name: "out_proj.weight",
+        shape: [width, inner],
+        dtype: "weight",
+        init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
+      },
+      ...biases(o.bias, { out_proj: width }),
+    ];
+  },
+  states(o, shell) {
+    const { inner } = widths(o, shell);
+    return [
+      { name: "conv", shape: [o.convWidth - 1, inner], dtype: "f32" },
+      { name: "ssm", shape: [inner, o.stateSize], dtype: "f32" },
+    ];
+  },
+  forward(scope, x, o, shell) {
+    const { inner, rank } = widths(o, shell);
+    const project = projection(scope, o.bias);
+    const [xs, gate] = split(project(x, "in_proj"), [inner, inner]);
+    const mixed = causalConv1d(
+      {
+        x: xs!,
+        weight: scope.parameter("conv1d.weight"),
+        bias: o.convBias ? scope.parameter("conv1d.bias") : undefined,
+        cuSeqlens: scope.cuSeqlens,
+        state: scope.state("conv"),
+        stateIndex: scope.stateIndex,
+      },
+      { activation: "silu" },
+    ).y;
+    const selected = linear({ x: mixed, weight: scope.parameter("x_proj.weight") }).y; // [T, rank + 2·stateSize]
+    const [low, B, C] = split(selected, [rank, o.stateSize, o.stateSize]);
+    const y = selectiveScan({
+      x: mixed,
+      dt: linear({ x: low!, weight: scope.parameter("dt_proj.weight") }).y, // [T, inner]; its bias is added within the scan
+      aLog: scope.parameter("A_log"),
+      B: B!,
+      C: C!,
+      D: scope.parameter("D"),
+      dtBias: scope.parameter("dt_proj.bias"),
+      z: gate!,
+      cuSeqlens: scope.cuSeqlens,
+      state: scope.state("ssm"),
+      stateIndex: scope.stateIndex,
+    }).y;
+    return project(y, "out_proj");
+  },
+});
