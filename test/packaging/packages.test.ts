@@ -25,7 +25,10 @@ describe.each(folders)("package %s", (folder) => {
 
   it("ships its compiled code and nothing else", () => {
     const strange = packed().files.filter(
-      (file) => !/^(package\.json|README\.md|LICENSE|bin\/[\w-]+\.js|workers\/[\w-]+\.mjs|dist\/[\w./-]+\.(js|d\.ts))$/.test(file),
+      (file) =>
+        !/^(package\.json|README\.md|LICENSE|bin\/[\w-]+\.js|workers\/[\w-]+\.mjs|dist\/[\w./-]+\.(js|d\.ts))$/.test(
+          file,
+        ),
     );
     expect(strange).toEqual([]);
     expect(packed().files.filter((file) => /(^|\/)(test|src)\/|\.test\./.test(file))).toEqual([]);
