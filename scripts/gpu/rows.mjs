@@ -1,11 +1,11 @@
 // What the GPU benchmark measures: one-op programs and whole layers at the sizes of published measurements, bf16.
 // `referenceMs` and `floorMs` are the peer's time and the memory floor on the same kind of GPU (bench/notes/README.md).
-import * as ops from "../../packages/graph/dist/index.js";
+import { attention, causalConv1d, Graph, selectiveScan, ssdScan } from "../../packages/graph/dist/index.js";
 import { Stack } from "../../packages/nn/dist/index.js";
 
 /** A graph with packed sequences of equal length; `tensor` declares random device memory that is not copied per run. */
 function packed(name, sequences, length) {
-  const graph = new ops.Graph(name);
+  const graph = new Graph(name);
   const T = graph.symbol("T", sequences * length);
   const S = graph.symbol("S", sequences);
   const cuSeqlens = graph.cuSeqlens("cuSeqlens", S, T);
@@ -17,7 +17,7 @@ function ssd({ B, L, H }) {
   const [P, N] = [64, 128];
   const p = packed("ssd", B, L);
   const big = (name, shape, dtype = "bf16") => p.graph.parameter(name, dtype, [p.T, ...shape]);
-  const { y } = ops.ssdScan(
+  const { y } = ssdScan(
     {
       x: big("x", [H, P]),
       dt: big("dt", [H]),
@@ -37,7 +37,7 @@ function scan({ B, L }) {
   const [C, N] = [2048, 16];
   const p = packed("scan", B, L);
   const big = (name, width) => p.graph.parameter(name, "bf16", [p.T, width]);
-  const { y } = ops.selectiveScan({
+  const { y } = selectiveScan({
     x: big("x", C),
     dt: big("dt", C),
     aLog: p.graph.parameter("aLog", "f32", [C, N]),
@@ -58,7 +58,7 @@ function conv({ L }) {
   const x = p.graph.parameter("x", "bf16", [p.T, C]);
   const weight = p.graph.parameter("weight", "f32", [C, 4]);
   const bias = p.graph.parameter("bias", "f32", [C]);
-  p.graph.output("y", ops.causalConv1d({ x, weight, bias, cuSeqlens: p.cuSeqlens }, { activation: "silu" }).y);
+  p.graph.output("y", causalConv1d({ x, weight, bias, cuSeqlens: p.cuSeqlens }, { activation: "silu" }).y);
   return p;
 }
 
@@ -68,7 +68,7 @@ function window({ L, W }) {
   const big = (name) => p.graph.parameter(name, "bf16", [p.T, H, D]);
   p.graph.output(
     "y",
-    ops.attention({ q: big("q"), k: big("k"), v: big("v"), cuSeqlens: p.cuSeqlens }, { window: W }).y,
+    attention({ q: big("q"), k: big("k"), v: big("v"), cuSeqlens: p.cuSeqlens }, { window: W }).y,
   );
   return p;
 }
