@@ -112,9 +112,17 @@ class Run {
       table_.begin_recording(context_, &status);
       if (!status.ok()) return status;
       const Status recorded = run_ops();
-      entry.recording = table_.end_recording(context_, &status);
-      if (!recorded.ok()) return recorded;
+      void* recording = table_.end_recording(context_, &status);
+      if (!recorded.ok()) {
+        // What was recorded ends somewhere between the ops: it must never be replayed.
+        if (recording != nullptr) table_.discard(context_, recording);
+        if (recorded.code == StatusCode::cancelled) return recorded;
+        // An op that cannot be recorded may say so itself; if it cannot run either, it says so again.
+        entry.refused = true;
+        return run_ops();
+      }
       if (!status.ok()) return status;
+      entry.recording = recording;
       if (entry.recording == nullptr) {
         entry.refused = true;
         return run_ops();
