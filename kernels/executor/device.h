@@ -25,6 +25,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
+  const Device* device() const { return device_.get(); }
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 

@@ -31,6 +31,10 @@ class Run {
         base = static_cast<char*>(loaded_.arena->data()) + value.base;
       } else {
         const auto& memory = request_.buffers[value.buffer];
+        if (memory->device() != loaded_.device.get()) {
+          return error(StatusCode::invalid_argument, "Expected memory of the program's own device for bound buffer %d but received another device's",
+                       value.buffer);
+        }
         if (memory->bytes() < value.storage_bytes) {
           return error(StatusCode::invalid_argument, "Expected at least %lld bytes for bound buffer %d but received %lld",
                        static_cast<long long>(value.storage_bytes), value.buffer, static_cast<long long>(memory->bytes()));

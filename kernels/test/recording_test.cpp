@@ -133,5 +133,33 @@ const Adds refused("ops that cannot be recorded run one by one", [] {
   return fake.ran == kNodes && fake.replayed == 0 ? std::string() : text("ran %d ops, replayed %d", fake.ran, fake.replayed);
 });
 
+const Adds foreign("memory of another device is refused", [] {
+  fake = {};
+  Status status;
+  LoadedProgram loaded;
+  loaded.device = open_device();
+  loaded.program = squares();
+  loaded.program.buffer_count = 1;
+  loaded.program.values[0].buffer = 0;
+  loaded.program.values[0].base = 0;
+  loaded.program.bindings.erase(loaded.program.bindings.begin());
+  loaded.arena = loaded.device->allocate(loaded.program.arena_bytes, &status);
+  const auto other = open_device();
+  std::string wrong;
+  for (const auto& device : {loaded.device, other}) {
+    RunRequest request;
+    request.buffers.push_back(device->allocate(kBytes, &status));
+    request.outputs.push_back(std::make_shared<Staging>(kBytes));
+    request.cancel = std::make_shared<std::atomic<bool>>(false);
+    std::memset(request.buffers[0]->data(), 0, kBytes);
+    const StatusCode code = run_program(loaded, request).code;
+    const StatusCode due = device == other ? StatusCode::invalid_argument : StatusCode::ok;
+    if (code != due) wrong = text("status %d", static_cast<int>(code));
+  }
+  loaded.device->close([] {});
+  other->close([] {});
+  return wrong;
+});
+
 }  // namespace
 }  // namespace krait::test
