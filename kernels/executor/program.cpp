@@ -308,7 +308,7 @@ Status decode_program(const void* bytes, int64_t size, Program* program) {
     const ValueInfo& value = program->values[binding.value];
     const bool in_arena = binding.kind == BindingKind::input || binding.kind == BindingKind::output;
     if (in_arena != (value.buffer < 0)) return bad("a binding in the wrong place");
-    if (binding.role != IndexRole::none && (value.dtype != DType::i32 || binding.kind != BindingKind::input)) {
+    if (binding.role != IndexRole::none && (value.dtype != DType::i32 || value.dims.size() != 1 || binding.kind != BindingKind::input)) {
       return bad("an index role on something else");
     }
     program->bindings.push_back(std::move(binding));
