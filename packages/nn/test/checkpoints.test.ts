@@ -177,6 +177,31 @@ describe("configs", () => {
     expect((await checkParity(device, bamba, join(bamba, "golden.safetensors"))).ok).toBe(true);
   });
 
+  test("the native names and config of mamba_ssm are read", async () => {
+    const golden = join(fixture("mamba2_bf16"), "golden.safetensors");
+    const hf = JSON.parse(await readFile(join(fixture("mamba2_bf16"), "config.json"), "utf8"));
+    const folder = await withTensors((t) => {
+      t["backbone.embedding.weight"] = t["backbone.embeddings.weight"]!;
+      delete t["backbone.embeddings.weight"];
+    });
+    const ssm_cfg = { layer: "Mamba2", d_state: hf.state_size, headdim: hf.head_dim, ngroups: 1, expand: hf.expand };
+    const native = {
+      d_model: hf.hidden_size,
+      n_layer: hf.num_hidden_layers,
+      vocab_size: hf.vocab_size - 3,
+      pad_vocab_size_multiple: 16,
+      tie_embeddings: hf.tie_word_embeddings,
+      ssm_cfg,
+    };
+    await writeFile(join(folder, "config.json"), JSON.stringify(native));
+    const report = await checkParity(device, folder, golden);
+    expect(report).toMatchObject({ family: "mamba_ssm", ok: true });
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...native, d_intermediate: 100 }));
+    await fails(folder, "TENSOR_MISSING", "backbone.layers.0.norm2.weight");
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...native, rms_norm: false }));
+    await fails(folder, "CONFIG_UNSUPPORTED", "rms_norm");
+  });
+
   test("a folder without a config, and JSON that is none, are refused", async () => {
     const folder = await copyOf("mamba2_bf16");
     await writeFile(join(folder, "config.json"), "{,}");

@@ -1,4 +1,5 @@
 import { expected, InputError, type TypedArray, throwIfAborted } from "@krait/core";
+import { seededRandom } from "../init.js";
 import type { ParameterSpec } from "../layers/index.js";
 import type { WeightSource } from "../weights.js";
 import { type Converted, convert } from "./convert.js";
@@ -12,11 +13,13 @@ export interface TensorPart {
   tensor: string;
   /** As the file must hold it. */
   shape: readonly number[];
+  /** Only these rows of it, [from, to). */
+  rows?: readonly [number, number];
   /** Multiplies the elements at load; a list gives the rows of each scale in turn. */
   scale?: number | readonly { rows: number; scale: number }[];
 }
 
-/** A tensor of the program and the published tensors whose elements, one after the other, it is made of. */
+/** A tensor of the program and the published tensors whose elements, one after the other, it is made of; without any it is initialised. */
 export interface ModelTensor extends ParameterSpec {
   parts: readonly TensorPart[];
 }
@@ -148,20 +151,25 @@ function rowsPerPiece(shape: readonly number[]): number {
 
 async function* pieces(
   folder: ModelFolder,
-  { parts, dtype: kind }: ModelTensor,
+  spec: ModelTensor,
   dtype: "f32" | "bf16",
   round: "bf16" | undefined,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<{ element: number; data: Converted }> {
+  const { parts, dtype: kind } = spec;
   const target = kind === "weight" ? dtype : "f32";
   const rounds = kind === "weight" && round === "bf16";
+  if (spec.parts.length === 0) {
+    const data = new Float32Array(count(spec.shape));
+    spec.init(data, seededRandom(0, spec.name));
+    yield { element: 0, data: convert("f32", data, target, { scale: 1, rounds }) as Converted };
+  }
   let element = 0;
-  for (const { tensor, shape, scale = 1 } of parts) {
+  for (const { tensor, shape, rows: [first, last] = [0, shape[0]!], scale = 1 } of parts) {
     const { file, entry } = folder.tensors.get(tensor)!;
-    const rows = shape[0]!;
-    const segments = typeof scale === "number" ? [{ rows, scale }] : scale;
+    const segments = typeof scale === "number" ? [{ rows: last - first, scale }] : scale;
     const step = rowsPerPiece(shape);
-    let from = 0;
+    let from = first;
     for (const segment of segments) {
       for (const end = from + segment.rows; from < end; ) {
         throwIfAborted(signal, "loading the weights");

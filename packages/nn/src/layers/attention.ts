@@ -1,8 +1,8 @@
 import { expected, UsageError } from "@krait/core";
-import { attention as attend, mergeHeads, split, splitHeads } from "@krait/graph";
+import { attention as attend, causalConv1d, mergeHeads, split, splitHeads } from "@krait/graph";
 import { z } from "zod";
 import { kaimingUniform } from "../init.js";
-import { defineLayer, type Shell } from "./layer.js";
+import { defineLayer, type ParameterSpec, type Shell } from "./layer.js";
 import { biases, projection } from "./projection.js";
 
 const schema = z
@@ -26,6 +26,8 @@ const schema = z
     scale: z.number().positive().optional(),
     /** Of both projections. */
     bias: z.boolean().default(false),
+    /** Width of a causal convolution over queries, keys and values; 0 for none. */
+    convWidth: z.int().min(0).max(16).default(0),
   })
   .prefault({});
 type Options = z.output<typeof schema>;
@@ -34,6 +36,21 @@ function widths(o: Options, { width }: Shell) {
   const headDim = o.headDim ?? width / o.heads;
   const keyHeads = o.keyHeads ?? o.heads;
   return { headDim, keyHeads, rotaryDims: 2 * Math.floor((o.rotaryFraction * headDim) / 2) };
+}
+
+function convolution({ convWidth }: Options, channels: number): ParameterSpec[] {
+  if (convWidth === 0) return [];
+  const init = kaimingUniform(convWidth);
+  return [
+    {
+      name: "conv1d.weight",
+      shape: [channels, 1, convWidth],
+      programShape: [channels, convWidth],
+      dtype: "f32",
+      init,
+    },
+    { name: "conv1d.bias", shape: [channels], dtype: "f32", init },
+  ];
 }
 
 /** Causal attention over a sliding window and the first tokens, rotary positions, a ring of keys and values as state. */
@@ -65,6 +82,7 @@ export const attention = defineLayer({
         init: kaimingUniform(width),
       },
       ...biases(o.bias, { in_proj: inner + 2 * keyHeads * headDim }),
+      ...convolution(o, inner + 2 * keyHeads * headDim),
       {
         name: "out_proj.weight",
         shape: [width, inner],
@@ -79,6 +97,9 @@ export const attention = defineLayer({
     // One slot more than the window needs, so that a window of 1 still has a ring.
     const shape = [o.sinks + o.window, keyHeads, headDim];
     return [
+      ...(o.convWidth > 0
+        ? [{ name: "conv", shape: [o.convWidth - 1, (o.heads + 2 * keyHeads) * headDim], dtype: "f32" as const }]
+        : []),
       { name: "keys", shape, dtype: "activation" },
       { name: "values", shape, dtype: "activation" },
     ];
@@ -86,7 +107,17 @@ export const attention = defineLayer({
   forward(scope, x, o, shell) {
     const { headDim, keyHeads, rotaryDims } = widths(o, shell);
     const project = projection(scope, o.bias);
-    const projected = project(x, "in_proj"); // [T, (heads + 2·keyHeads)·headDim]
+    let projected = project(x, "in_proj"); // [T, (heads + 2·keyHeads)·headDim]
+    if (o.convWidth > 0) {
+      projected = causalConv1d({
+        x: projected,
+        weight: scope.parameter("conv1d.weight"),
+        bias: scope.parameter("conv1d.bias"),
+        cuSeqlens: scope.cuSeqlens,
+        state: scope.state("conv"),
+        stateIndex: scope.stateIndex,
+      }).y;
+    }
     const [q, k, v] = split(projected, [o.heads * headDim, keyHeads * headDim, keyHeads * headDim]);
     const mixed = attend(
       {

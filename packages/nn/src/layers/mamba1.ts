@@ -1,8 +1,8 @@
 import { expected, UsageError } from "@krait/core";
-import { causalConv1d, linear, selectiveScan, split } from "@krait/graph";
+import { causalConv1d, linear, rmsNorm, selectiveScan, split } from "@krait/graph";
 import { z } from "zod";
 import { constant, dtBias, type Initializer, kaimingUniform, uniform } from "../init.js";
-import { defineLayer, type Shell } from "./layer.js";
+import { defineLayer, type ParameterSpec, type Shell } from "./layer.js";
 import { biases, projection } from "./projection.js";
 
 const schema = z
@@ -15,6 +15,9 @@ const schema = z
     /** Width that Δ is made from; `auto` is ⌈width / 16⌉. */
     dtRank: z.union([z.literal("auto"), z.int().positive()]).default("auto"),
     convBias: z.boolean().default(true),
+    /** RMS norms on what Δ, B and C are made from, as in Jamba and FalconMamba. */
+    selectionNorms: z.boolean().default(false),
+    selectionNormEps: z.number().positive().default(1e-6),
     /** Of the projections in and out. */
     bias: z.boolean().default(false),
   })
@@ -32,6 +35,17 @@ const ascending =
   (data) => {
     for (let i = 0; i < data.length; i++) data[i] = Math.log(1 + (i % states));
   };
+
+/** The parts of `x_proj`'s output. */
+const selections = ["dt", "B", "C"] as const;
+
+const selectionNorms = (o: Options, rank: number): ParameterSpec[] =>
+  [rank, o.stateSize, o.stateSize].map((width, i) => ({
+    name: `${selections[i]}_norm.weight`,
+    shape: [width],
+    dtype: "f32",
+    init: constant(1),
+  }));
 
 /** Mamba-1 (S6), arXiv 2312.00752; tensors named as in state-spaces/mamba, `in_proj` in the order x, z, `x_proj` in the order dt, B, C. */
 export const mamba1 = defineLayer({
@@ -64,6 +78,7 @@ export const mamba1 = defineLayer({
         ? [{ name: "conv1d.bias", shape: [inner], dtype: "f32" as const, init: kaimingUniform(o.convWidth) }]
         : []),
       { name: "x_proj.weight", shape: [rank + 2 * o.stateSize, inner], dtype: "weight", init: kaimingUniform(inner) },
+      ...(o.selectionNorms ? selectionNorms(o, rank) : []),
       { name: "dt_proj.weight", shape: [inner, rank], dtype: "weight", init: uniform(-step, step) },
       { name: "dt_proj.bias", shape: [inner], dtype: "f32", init: dtBias() },
       { name: "A_log", shape: [inner, o.stateSize], dtype: "f32", init: ascending(o.stateSize) },
@@ -100,7 +115,11 @@ export const mamba1 = defineLayer({
       { activation: "silu" },
     ).y;
     const selected = linear({ x: mixed, weight: scope.parameter("x_proj.weight") }).y; // [T, rank + 2·stateSize]
-    const [low, B, C] = split(selected, [rank, o.stateSize, o.stateSize]);
+    const [low, B, C] = split(selected, [rank, o.stateSize, o.stateSize]).map((x, i) =>
+      o.selectionNorms
+        ? rmsNorm({ x, weight: scope.parameter(`${selections[i]}_norm.weight`) }, { eps: o.selectionNormEps }).y
+        : x,
+    );
     const y = selectiveScan({
       x: mixed,
       dt: linear({ x: low!, weight: scope.parameter("dt_proj.weight") }).y, // [T, inner]; its bias is added within the scan

@@ -26,6 +26,8 @@ const schema = z
     dtMin: z.number().min(0).default(0),
     dtMax: z.number().positive().default(3.4028234663852886e38),
     convBias: z.boolean().default(true),
+    /** D for each channel of each head instead of each head. */
+    channelD: z.boolean().default(false),
     /** Of the projections in and out. */
     bias: z.boolean().default(false),
   })
@@ -78,7 +80,9 @@ export const mamba2 = defineLayer({
         : []),
       { name: "dt_bias", shape: [heads], dtype: "f32", init: dtBias() },
       { name: "A_log", shape: [heads], dtype: "f32", init: logUniform(1, 16) },
-      { name: "D", shape: [heads], programShape: [heads, 1], dtype: "f32", init: constant(1) },
+      o.channelD
+        ? { name: "D", shape: [inner], programShape: [heads, o.headDim], dtype: "f32", init: constant(1) }
+        : { name: "D", shape: [heads], programShape: [heads, 1], dtype: "f32", init: constant(1) },
       ...(o.norm === "gated"
         ? [{ name: "norm.weight", shape: [inner], dtype: "f32" as const, init: constant(1) }]
         : []),
