@@ -6,7 +6,7 @@ import { type Converted, convert } from "./convert.js";
 import type { ModelFolder } from "./model-folder.js";
 
 /** Elements that are read, converted and handed on at a time. */
-const PIECE_ELEMENTS = 2 ** 22;
+const PIECE_ELEMENTS = 2 ** 20;
 
 /** A published tensor, or what of it goes into one tensor of the program. */
 export interface TensorPart {
@@ -38,7 +38,7 @@ export interface MappedOptions {
   round?: "bf16" | undefined;
 }
 
-/** A weight source that also hands out tensors in pieces, already in the program's dtype. */
+/** A weight source that also hands out tensors in pieces, already in the program's dtype; each is valid until the next is asked for. */
 export interface PiecewiseWeights extends WeightSource {
   pieces(
     spec: ParameterSpec,
@@ -164,25 +164,49 @@ async function* pieces(
     spec.init(data, seededRandom(0, spec.name));
     yield { element: 0, data: convert("f32", data, target, { scale: 1, rounds }) as Converted };
   }
+  const reads = parts.flatMap(readsOf);
+  const read = ({ tensor, from, to }: Read) => {
+    const rows = folder.tensors.get(tensor)!.file.readRows(tensor, from, to, signal && { signal });
+    rows.catch(() => {}); // the one that nobody waits for any more
+    return rows;
+  };
+  let into = new ArrayBuffer(0);
   let element = 0;
-  for (const { tensor, shape, rows: [first, last] = [0, shape[0]!], scale = 1 } of parts) {
-    const { file, entry } = folder.tensors.get(tensor)!;
-    const segments = typeof scale === "number" ? [{ rows: last - first, scale }] : scale;
-    const step = rowsPerPiece(shape);
-    let from = first;
-    for (const segment of segments) {
-      for (const end = from + segment.rows; from < end; ) {
-        throwIfAborted(signal, "loading the weights");
-        const to = Math.min(end, from + step);
-        const raw = await file.readRows(tensor, from, to, signal && { signal });
-        const data = convert(entry.dtype!, raw, target, { scale: segment.scale, rounds });
-        if (typeof data === "number") throw notFinite(folder, tensor, from * count(shape.slice(1)) + data);
-        yield { element, data };
-        element += data.length;
-        from = to;
-      }
-    }
+  let next = reads[0] && read(reads[0]);
+  for (const [i, { tensor, from, columns, scale }] of reads.entries()) {
+    throwIfAborted(signal, "loading the weights");
+    const raw = await next!;
+    // The disk works while this piece is converted and copied.
+    next = reads[i + 1] && read(reads[i + 1]!);
+    if (into.byteLength < 4 * raw.length) into = new ArrayBuffer(4 * raw.length);
+    const data = convert(folder.tensors.get(tensor)!.entry.dtype!, raw, target, { scale, rounds }, into);
+    if (typeof data === "number") throw notFinite(folder, tensor, from * columns + data);
+    yield { element, data };
+    element += data.length;
   }
+}
+
+interface Read {
+  tensor: string;
+  from: number;
+  to: number;
+  /** Elements per row. */
+  columns: number;
+  scale: number;
+}
+
+function readsOf({ tensor, shape, rows: [first, last] = [0, shape[0]!], scale = 1 }: TensorPart): Read[] {
+  const segments = typeof scale === "number" ? [{ rows: last - first, scale }] : scale;
+  const columns = count(shape.slice(1));
+  const step = rowsPerPiece(shape);
+  const reads: Read[] = [];
+  let from = first;
+  for (const segment of segments) {
+    const end = from + segment.rows;
+    for (; from < end; from = Math.min(end, from + step))
+      reads.push({ tensor, from, to: Math.min(end, from + step), columns, scale: segment.scale });
+  }
+  return reads;
 }
 
 function notFinite(folder: ModelFolder, tensor: string, element: number): InputError {
