@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -41,37 +42,37 @@ Napi::Error to_error(Napi::Env env, const Status& status) {
   return error;
 }
 
+// The way from any thread to the JavaScript thread. Node frees the function when its environment ends, which a job may outlive.
+struct Gate {
+  std::mutex mutex;
+  bool open = true;
+  Napi::ThreadSafeFunction function;
+};
+
 // Resolves promises on the JavaScript thread. The process may exit while nothing is pending.
 class Completions {
  public:
-  explicit Completions(Napi::Env env)
-      : env_(env), function_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "krait", 0, 1)) {
-    function_.Unref(env);
+  explicit Completions(Napi::Env env) : env_(env), gate_(std::make_shared<Gate>()) {
+    const auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
+    gate_->function = Napi::ThreadSafeFunction::New(env, nothing, "krait", 0, 1, [gate = gate_](Napi::Env) {
+      const std::lock_guard<std::mutex> lock(gate->mutex);
+      gate->open = false;
+    });
+    gate_->function.Unref(env);
   }
-  ~Completions() { function_.Release(); }
 
   using Settle = std::function<void(Napi::Env, Napi::Promise::Deferred, const Status&)>;
 
   // To be called on the JavaScript thread; what it returns may be called once, on any thread.
   std::pair<Napi::Promise, Done> start(Settle settle) {
     auto* pending = new Pending{Napi::Promise::Deferred::New(env_), std::move(settle), {}, this};
-    if (count_++ == 0) function_.Ref(env_);
+    if (count_++ == 0) gate_->function.Ref(env_);
     Napi::Promise promise = pending->deferred.Promise();
-    Napi::ThreadSafeFunction function = function_;
-    return {promise, [pending, function](const Status& status) {
+    return {promise, [pending, gate = gate_](const Status& status) {
               pending->status = status;
-              const napi_status sent = function.NonBlockingCall(pending, [](Napi::Env env, Napi::Function, Pending* p) {
-                std::unique_ptr<Pending> owned(p);
-                Napi::HandleScope scope(env);
-                if (--p->owner->count_ == 0) p->owner->function_.Unref(env);
-                if (p->status.ok()) {
-                  p->settle(env, p->deferred, p->status);
-                } else {
-                  p->deferred.Reject(to_error(env, p->status).Value());
-                }
-              });
-              // The environment is going away: nobody is left to hear of it.
-              if (sent != napi_ok) (void)sent;
+              const std::lock_guard<std::mutex> lock(gate->mutex);
+              // With the environment gone nobody is left to hear of it, and `pending` cannot be freed: its references were Node's.
+              if (gate->open) gate->function.NonBlockingCall(pending, finish);
             }};
   }
 
@@ -83,8 +84,20 @@ class Completions {
     Completions* owner;
   };
 
+  static void finish(Napi::Env env, Napi::Function, Pending* pending) {
+    const std::unique_ptr<Pending> owned(pending);
+    const Napi::HandleScope scope(env);
+    Completions& owner = *pending->owner;
+    if (--owner.count_ == 0) owner.gate_->function.Unref(env);
+    if (pending->status.ok()) {
+      pending->settle(env, pending->deferred, pending->status);
+    } else {
+      pending->deferred.Reject(to_error(env, pending->status).Value());
+    }
+  }
+
   Napi::Env env_;
-  Napi::ThreadSafeFunction function_;
+  std::shared_ptr<Gate> gate_;
   int64_t count_ = 0;
 };
 
@@ -95,7 +108,7 @@ struct Bytes {
   size_t size;
 };
 
-// The bytes of any typed array or DataView.
+// The bytes of any typed array.
 bool bytes_of(const Napi::Value& value, Bytes* bytes) {
   if (!value.IsTypedArray()) return false;
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
