@@ -21,8 +21,11 @@ const PIECE_BYTES = 2 ** 22;
 
 /** Memory on a device, `bytes` long. */
 export class DeviceBuffer implements Closable {
-  /** @internal */
-  constructor(readonly native: NativeBuffer) {}
+  /** @internal `device` is held because a device that nothing refers to closes. */
+  constructor(
+    readonly native: NativeBuffer,
+    readonly device: NativeDevice,
+  ) {}
 
   get bytes(): number {
     return this.native.bytes;
@@ -85,7 +88,7 @@ export class Device implements Closable {
       });
     }
     try {
-      return new DeviceBuffer(await this.native.allocate(bytes));
+      return new DeviceBuffer(await this.native.allocate(bytes), this.native);
     } catch (error) {
       throw fromNative(error, `allocating ${bytes} bytes`);
     }
@@ -93,16 +96,12 @@ export class Device implements Closable {
 
   /** New memory that holds a copy of the array. */
   async upload(data: TypedArray): Promise<DeviceBuffer> {
-    const buffer = await this.allocate(data.byteLength);
-    await buffer.write(data);
-    return buffer;
+    return this.filled(data.byteLength, (buffer) => buffer.write(data));
   }
 
   /** New memory of zeros. */
   async zeros(bytes: number): Promise<DeviceBuffer> {
-    const buffer = await this.allocate(bytes);
-    await buffer.fill(0);
-    return buffer;
+    return this.filled(bytes, (buffer) => buffer.fill(0));
   }
 
   /** Plans a program, hands it to the device and allocates its arena. */
@@ -118,6 +117,17 @@ export class Device implements Closable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  private async filled(bytes: number, fill: (buffer: DeviceBuffer) => Promise<void>): Promise<DeviceBuffer> {
+    const buffer = await this.allocate(bytes);
+    try {
+      await fill(buffer);
+      return buffer;
+    } catch (error) {
+      buffer.close();
+      throw error;
+    }
   }
 }
 

@@ -66,9 +66,10 @@ export class Program implements Closable {
   private readonly buffers = new Map<string, DeviceBuffer>();
   private closed = false;
 
-  /** @internal */
+  /** @internal `device` is held because a device that nothing refers to closes. */
   constructor(
     readonly graph: Graph,
+    readonly device: NativeDevice,
     private readonly planned: Plan,
     private readonly encoded: EncodedProgram,
     private readonly native: NativeProgram,
@@ -102,9 +103,11 @@ export class Program implements Closable {
     const what = `a run of ${this.graph.name}`;
     throwIfAborted(signal, what);
     const { request, results } = this.prepare(options);
-    const run = this.native.run(request);
-    signal?.addEventListener("abort", run.cancel, { once: true });
+    let cancel = () => {};
     try {
+      const run = this.native.run(request);
+      cancel = run.cancel;
+      signal?.addEventListener("abort", cancel, { once: true });
       await run.done;
       // It may have finished before the flag was read: whoever aborted still gets the one outcome.
       throwIfAborted(signal, what);
@@ -112,7 +115,7 @@ export class Program implements Closable {
       if (signal?.aborted) throw new AbortedError(what, signal.reason);
       throw fromNative(error, what);
     } finally {
-      signal?.removeEventListener("abort", run.cancel);
+      signal?.removeEventListener("abort", cancel);
     }
     return results;
   }
@@ -268,7 +271,7 @@ export async function loadProgram(device: NativeDevice, graph: Graph, options: L
   } catch (error) {
     throw fromNative(error, `loading program ${graph.name} with ${encoded.arenaBytes} bytes of working memory`);
   }
-  const program = new Program(graph, planned, encoded, native);
+  const program = new Program(graph, device, planned, encoded, native);
   program.bind(options.buffers ?? {});
   return program;
 }

@@ -1,7 +1,14 @@
 import { execFile } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { locateNative } from "@krait/runtime";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { trace, unary } from "@krait/graph";
+import { locateNative, openDevice } from "@krait/runtime";
 import { expect, test } from "vitest";
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
 
 // In a process of its own, whose main thread never loads the addon: a worker's end would unload it.
 const workers = `
@@ -30,4 +37,27 @@ const body = \`
 test("workers that end while their device works leave the process alive", async () => {
   const { stdout } = await promisify(execFile)(process.execPath, ["-e", workers, locateNative("krait.node").path!]);
   expect(stdout).toBe("alive\n");
+});
+
+test("a device stays open as long as a program or a buffer of it is in use", async () => {
+  const open = async () => {
+    const device = await openDevice({ device: "cpu", threads: 1 });
+    const program = await device.load(
+      trace("double", (g) => {
+        const x = g.input("x", "f32", [g.symbol("T", 4), 2]);
+        g.output("y", unary({ x }, { kind: "identity", scale: 2 }).y);
+      }),
+    );
+    return { program, buffer: await device.upload(Float32Array.of(1, 2)) };
+  };
+  const { program, buffer } = await open();
+  for (let i = 0; i < 5; i++) {
+    collect();
+    await sleep(10);
+  }
+  expect([...(await buffer.read(new Float32Array(2)))]).toEqual([1, 2]);
+  const { y } = await program.run({ symbols: { T: 1 }, inputs: { x: Float32Array.of(3, 4) } });
+  expect(y).toHaveLength(2);
+  program.close();
+  buffer.close();
 });
