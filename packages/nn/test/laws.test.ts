@@ -2,7 +2,7 @@ import { type Device, inspectCuda, openDevice } from "@krait/runtime";
 import { generator } from "@krait/runtime/conformance";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkLaws, lawLayouts, lawStack } from "../src/conformance/index.js";
-import { seededWeights, StackModel } from "../src/index.js";
+import { StackModel, seededWeights } from "../src/index.js";
 
 const seed = Number(process.env.KRAIT_SEED ?? Date.now() % 2 ** 31);
 const random = generator(seed);
