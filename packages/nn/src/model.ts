@@ -1,4 +1,4 @@
-import { type Closable, expected, type TypedArray, UsageError } from "@krait/core";
+import { type Closable, expected, type TypedArray, throwIfAborted, UsageError } from "@krait/core";
 import { capacityBytes, type Dim, Graph, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { isPiecewise } from "./checkpoints/index.js";
@@ -139,15 +139,12 @@ export class Model implements Closable {
         { code: "RUN_TOO_LARGE", hint: "Cut it into chunks, or load the model with a larger maxTokens." },
       );
     }
+    // Before any session is touched: a run that never began leaves them as they are.
+    throwIfAborted(signal, "a run");
     const used = lengths.map((_, i) => sessions[i]);
-    const begun: Session[] = [];
+    this.begin(used);
     let done = false;
     try {
-      for (const session of used) {
-        if (!session) continue;
-        session.begin(this.pool);
-        begun.push(session);
-      }
       const cuSeqlens = new Int32Array(lengths.length + 1);
       lengths.forEach((n, i) => {
         cuSeqlens[i + 1] = cuSeqlens[i]! + n;
@@ -166,7 +163,7 @@ export class Model implements Closable {
       return results;
     } finally {
       used.forEach((session, i) => {
-        if (session && begun.includes(session)) session.end(done ? lengths[i] : undefined);
+        session?.end(done ? lengths[i] : undefined);
       });
     }
   }
@@ -179,5 +176,20 @@ export class Model implements Closable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  /** All of the sessions or none. */
+  private begin(sessions: readonly (Session | undefined)[]): void {
+    const begun: Session[] = [];
+    try {
+      for (const session of sessions) {
+        if (!session) continue;
+        session.begin(this.pool);
+        begun.push(session);
+      }
+    } catch (error) {
+      for (const session of begun) session.end(0);
+      throw error;
+    }
   }
 }

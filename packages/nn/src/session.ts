@@ -38,23 +38,29 @@ export class Session implements Closable {
   /** Goes back, or elsewhere: to the state of a snapshot of a model with the same shapes. */
   async restore(snapshot: Snapshot): Promise<void> {
     if (this.status !== "broken") this.expect("ready", "restore()");
-    if (snapshot.layout !== this.pool.layout) {
-      throw new UsageError(expected(this.pool.layout, "the snapshot's layout", snapshot.layout), {
-        code: "SNAPSHOT_MISMATCH",
-        hint: "Restore snapshots into the model and dtype they were taken from.",
-      });
+    this.pool.check(snapshot);
+    this.status = "running";
+    let written = false;
+    try {
+      await this.pool.writeSlot(this.slot, snapshot.states);
+      this.tokens = snapshot.position;
+      written = true;
+    } finally {
+      this.end(written ? 0 : undefined);
     }
-    await this.pool.writeSlot(this.slot, snapshot.states);
-    this.tokens = snapshot.position;
-    this.status = "ready";
   }
 
   /** A second session that goes on from the same token. */
   async fork(): Promise<Session> {
     const snapshot = await this.snapshot();
     const twin = await this.pool.open();
-    await twin.restore(snapshot);
-    return twin;
+    try {
+      await twin.restore(snapshot);
+      return twin;
+    } catch (error) {
+      twin.close();
+      throw error;
+    }
   }
 
   /** @internal */
@@ -69,17 +75,19 @@ export class Session implements Closable {
     this.status = "running";
   }
 
-  /** @internal */
+  /** @internal Once for each begin(); no tokens when the work did not finish. */
   end(tokens: number | undefined): void {
-    if (this.status !== "running") return;
-    this.status = tokens === undefined ? "broken" : "ready";
     this.tokens += tokens ?? 0;
+    if (this.status === "closed") this.pool.release(this.slot);
+    else this.status = tokens === undefined ? "broken" : "ready";
   }
 
   close(): void {
     if (this.status === "closed") return;
+    // Work under way still writes to the slot: it goes back at the end.
+    const busy = this.status === "running";
     this.status = "closed";
-    this.pool.release(this.slot);
+    if (!busy) this.pool.release(this.slot);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

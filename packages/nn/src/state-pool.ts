@@ -1,10 +1,11 @@
 import { dtypeSize, expected, InputError, UsageError } from "@krait/core";
 import type { Device, DeviceBuffer } from "@krait/runtime";
 import type { StateSpec } from "./layers/index.js";
-import { Session } from "./session.js";
+import { Session, type Snapshot } from "./session.js";
 
 interface Pool {
   spec: StateSpec;
+  dtype: "f32" | "bf16";
   slotBytes: number;
   buffer: DeviceBuffer;
 }
@@ -20,7 +21,7 @@ export class StatePool {
     private readonly pools: Pool[],
   ) {
     this.free = Array.from({ length: slots }, (_, i) => slots - 1 - i);
-    this.layout = pools.map((p) => `${p.spec.name}:${p.slotBytes}`).join(";");
+    this.layout = pools.map((p) => `${p.spec.name}:${p.dtype}[${p.spec.shape}]`).join(";");
   }
 
   static async create(
@@ -30,10 +31,15 @@ export class StatePool {
     dtype: "f32" | "bf16",
   ): Promise<StatePool> {
     const pools: Pool[] = [];
-    for (const spec of specs) {
-      const size = dtypeSize(spec.dtype === "f32" ? "f32" : dtype);
-      const slotBytes = spec.shape.reduce((a, b) => a * b, size);
-      pools.push({ spec, slotBytes, buffer: await device.zeros(slotBytes * slots) });
+    try {
+      for (const spec of specs) {
+        const own = spec.dtype === "f32" ? "f32" : dtype;
+        const slotBytes = spec.shape.reduce((a, b) => a * b, dtypeSize(own));
+        pools.push({ spec, dtype: own, slotBytes, buffer: await device.zeros(slotBytes * slots) });
+      }
+    } catch (error) {
+      for (const pool of pools) pool.buffer.close();
+      throw error;
     }
     return new StatePool(slots, pools);
   }
@@ -56,7 +62,12 @@ export class StatePool {
         hint: "Close sessions that are done, or load the model with more slots.",
       });
     }
-    await Promise.all(this.pools.map((p) => p.buffer.fill(0, slot * p.slotBytes, p.slotBytes)));
+    try {
+      await Promise.all(this.pools.map((p) => p.buffer.fill(0, slot * p.slotBytes, p.slotBytes)));
+    } catch (error) {
+      this.release(slot);
+      throw error;
+    }
     return new Session(this, slot);
   }
 
@@ -71,16 +82,31 @@ export class StatePool {
     return Object.fromEntries(await Promise.all(entries));
   }
 
-  async writeSlot(slot: number, states: Record<string, Uint8Array>): Promise<void> {
-    for (const p of this.pools) {
-      const bytes = states[p.spec.name];
-      if (bytes?.byteLength !== p.slotBytes) {
-        throw new InputError(expected(`${p.slotBytes} bytes`, `state ${p.spec.name}`, bytes?.byteLength), {
-          code: "SNAPSHOT_MISMATCH",
-          hint: "The snapshot is damaged or of another model.",
-        });
-      }
+  /** Throws `UsageError` or `InputError` (SNAPSHOT_MISMATCH) for a snapshot that cannot be restored here. */
+  check({ layout, position, states }: Snapshot): void {
+    if (layout !== this.layout) {
+      throw new UsageError(expected("states of this model's shapes", "the snapshot's layout", layout), {
+        code: "SNAPSHOT_MISMATCH",
+        hint: "Restore snapshots into the model and dtype they were taken from.",
+      });
     }
+    const damaged = (what: string, name: string, received: unknown): never => {
+      throw new InputError(expected(what, name, received), {
+        code: "SNAPSHOT_MISMATCH",
+        hint: "The snapshot is damaged.",
+      });
+    };
+    if (!Number.isSafeInteger(position) || position < 0)
+      damaged("a number of tokens", "the snapshot's position", position);
+    for (const { spec, slotBytes } of this.pools) {
+      const bytes = states[spec.name];
+      if (!(bytes instanceof Uint8Array) || bytes.byteLength !== slotBytes)
+        damaged(`${slotBytes} bytes`, `state ${spec.name}`, bytes);
+    }
+  }
+
+  /** @param states as `check` wants them */
+  async writeSlot(slot: number, states: Record<string, Uint8Array>): Promise<void> {
     await Promise.all(this.pools.map((p) => p.buffer.write(states[p.spec.name]!, slot * p.slotBytes)));
   }
 
