@@ -26,7 +26,11 @@ const optionsSchema = z.strictObject({
     .default(2 ** 31 - 1),
   signal: z.instanceof(AbortSignal).optional(),
 });
-export type OnnxOptions = Omit<z.input<typeof optionsSchema>, "signal"> & { signal?: AbortSignal | undefined };
+export interface OnnxOptions extends Omit<z.input<typeof optionsSchema>, "signal" | "inputs" | "outputs"> {
+  inputs: Readonly<Record<string, OnnxTensorSpec>>;
+  outputs: Readonly<Record<string, OnnxTensorSpec>>;
+  signal?: AbortSignal | undefined;
+}
 
 export interface OnnxRunOptions {
   signal?: AbortSignal | undefined;
