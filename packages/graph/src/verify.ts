@@ -1,6 +1,11 @@
 import { InternalError } from "@krait/core";
 import type { Graph, Value } from "./value.js";
 
+/** The value and, of a view, all that it shows: their bytes change together. */
+function seenThrough(value: Value): Value[] {
+  return value.alias?.kind === "view" ? [value, ...seenThrough(value.alias.of)] : [value];
+}
+
 /**
  * Checks what every pass must keep: values are defined before they are used, inner dimensions are constant, views stay inside
  * their storage, and no one reads an operand that was updated in place. Throws `InternalError`.
@@ -19,13 +24,17 @@ export function verify(graph: Graph): void {
     for (const [name, value] of Object.entries(node.inputs)) {
       if (!value) continue;
       if (!defined.has(value)) fail(`${node.op.name} reads ${name} (${value}) before it is computed`);
-      if (stale.has(value)) fail(`${node.op.name} reads ${name} (${value}) after it was updated in place`);
+      if (seenThrough(value).some((v) => stale.has(v)))
+        fail(`${node.op.name} reads ${name} (${value}) after it was updated in place`);
     }
     for (const [name, operand] of Object.entries(node.op.inputs)) {
       const value = node.inputs[name];
       if (operand.inout && value) {
         if (value.storage.binding?.kind !== "state") fail(`${node.op.name} updates ${value}, which is not a state`);
-        stale.add(value);
+        for (const seen of seenThrough(value)) {
+          if (stale.has(seen)) fail(`${node.op.name} updates ${name} (${value}) twice`);
+          stale.add(seen);
+        }
       }
     }
     for (const [name, value] of Object.entries(node.outputs)) {

@@ -20,6 +20,7 @@ import {
   rmsNorm,
   Sym,
   split,
+  splitHeads,
   sum,
   trace,
   unary,
@@ -90,6 +91,33 @@ describe("tracing", () => {
     const b = graphOf();
     const x = a.g.input("x", "f32", [a.T, 8]);
     expect(code(() => rmsNorm({ x, weight: b.g.parameter("w", "f32", [8]) }))).toBe("INVALID_OPERAND");
+  });
+
+  test("a state that was updated in place cannot be read through another view of it", () => {
+    const build = (use: (pool: Value, update: (state: Value) => void, view: () => Value) => void): Graph => {
+      const { g, T, S } = graphOf();
+      const pool = g.state("tail", "f32", [2, 24]);
+      const x = g.input("x", "f32", [T, 8]);
+      const cuSeqlens = g.cuSeqlens("cuSeqlens", S, T);
+      const stateIndex = g.slots("slots", S, 2);
+      const weight = g.parameter("w", "f32", [8, 4]);
+      const update = (state: Value) => void causalConv1d({ x, weight, cuSeqlens, state, stateIndex });
+      use(pool, update, () => splitHeads({ x: pool }, { heads: 3 }).y);
+      return g;
+    };
+    const programs = [
+      build((_, update, view) => {
+        const [a, b] = [view(), view()];
+        update(a);
+        update(b);
+      }),
+      build((pool, update, view) => {
+        update(view());
+        unary({ x: pool }, { kind: "silu" });
+      }),
+    ];
+    for (const program of programs) expect(code(() => verify(program))).toBe("INVALID_PROGRAM");
+    expect(() => verify(build((_, update, view) => update(view())))).not.toThrow();
   });
 
   test("a state that was updated in place cannot be read again in its old version", () => {
