@@ -1,5 +1,5 @@
 import { expected, InputError, type Limits, UsageError } from "@krait/core";
-import { type AudioPart, decode, type MediaStream, type VideoPart } from "@krait/media";
+import { type AudioPart, decode, type MediaStream, probe, type VideoPart } from "@krait/media";
 import type { EncoderConfig } from "@krait/nn";
 import {
   audioTokenSource,
@@ -13,6 +13,7 @@ import {
   videoTokenSource,
 } from "@krait/tokenizers";
 import type { Payload } from "./assemble.js";
+import { keepsPace } from "./decoder-sharing.js";
 import type { AudioSource, Source, VideoSource } from "./sources.js";
 import { splitMedia } from "./split-media.js";
 
@@ -38,7 +39,7 @@ export interface PipelineOptions {
 /** Frames kept per second when a source does not say. */
 export const DEFAULT_FPS = 2;
 
-/** Media sources of one file and range share one decoder, so that the file is read once. */
+/** Media sources of one file and range share one decoder, so that the file is read once, unless they lie too far apart. */
 interface Decoder {
   path: string;
   video?: { source: VideoSource; index: number };
@@ -63,7 +64,9 @@ export async function* openSequence(
   const streams: MediaStream[] = [];
   try {
     const tokenSources = new Array<TokenSource<Payload>>(sources.length);
-    for (const decoder of groupDecoders(sources)) openDecoder(decoder, tokenSources, options, streams);
+    for (const decoder of groupDecoders(sources)) {
+      for (const one of await separate(decoder, options)) openDecoder(one, tokenSources, options, streams);
+    }
     for (const [index, source] of sources.entries()) {
       if (source.kind !== "text") continue;
       if (!options.tokenizer) missingModality("text", source.name);
@@ -99,6 +102,20 @@ function groupDecoders(sources: readonly Source[]): Decoder[] {
     else decoder.audio = { source, index };
   }
   return decoders;
+}
+
+/** Two decoders where the file's pictures and sound lie so far apart that one of them would pile up before the other. */
+async function separate(decoder: Decoder, { config, limits, signal }: PipelineOptions): Promise<Decoder[]> {
+  const { path, video, audio } = decoder;
+  if (!video || !audio) return [decoder];
+  const info = await probe(path, { limits, signal });
+  const together = keepsPace(info, video.source, audio.source, config.inputs.video?.tubelet ?? 1);
+  return together
+    ? [decoder]
+    : [
+        { path, video },
+        { path, audio },
+      ];
 }
 
 function openDecoder(

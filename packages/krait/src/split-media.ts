@@ -1,4 +1,8 @@
+import { InputError } from "@krait/core";
 import type { AudioPart, MediaPart, MediaStream, VideoPart } from "@krait/media";
+
+/** Bytes that may wait for the slower reader. */
+const MAX_WAITING_BYTES = 2 ** 30;
 
 interface Lane<P> {
   queue: P[];
@@ -7,9 +11,15 @@ interface Lane<P> {
 
 /**
  * One decoder's parts as two iterables that may be read at different paces. Parts wait for the slower reader; both readers are
- * pulled by the same interleaving, which never runs one more than a window ahead, so the queues stay short.
+ * pulled by the same interleaving, which never runs one more than a window ahead, so the queues stay short where the file's
+ * pictures and sound keep pace (see `keepsPace`).
+ *
+ * The iteration throws what the stream throws, and `InputError` (MEDIA_INTERLEAVING) when more than `maxBytes` wait.
  */
-export function splitMedia(stream: MediaStream): { video: AsyncIterable<VideoPart>; audio: AsyncIterable<AudioPart> } {
+export function splitMedia(
+  stream: MediaStream,
+  maxBytes = MAX_WAITING_BYTES,
+): { video: AsyncIterable<VideoPart>; audio: AsyncIterable<AudioPart> } {
   const lanes = {
     video: { queue: [], open: true } as Lane<VideoPart>,
     audio: { queue: [], open: true } as Lane<AudioPart>,
@@ -17,6 +27,21 @@ export function splitMedia(stream: MediaStream): { video: AsyncIterable<VideoPar
   const parts = stream[Symbol.asyncIterator]();
   let pulling: Promise<void> | undefined;
   let ended = false;
+  let waiting = 0;
+
+  const keep = <P extends MediaPart>(lane: Lane<P>, part: P): void => {
+    if (!lane.open) return;
+    lane.queue.push(part);
+    waiting += sizeOf(part);
+    if (waiting <= maxBytes) return;
+    throw new InputError(
+      `Expected sound and pictures side by side but received over ${maxBytes} bytes of ${part.kind} alone`,
+      {
+        code: "MEDIA_INTERLEAVING",
+        hint: "Encode the sound and the pictures of this file in two calls, or cut it to where it has both.",
+      },
+    );
+  };
 
   // One pull at a time, whoever asks.
   const pull = (): Promise<void> => {
@@ -24,9 +49,8 @@ export function splitMedia(stream: MediaStream): { video: AsyncIterable<VideoPar
       .next()
       .then((result: IteratorResult<MediaPart>) => {
         if (result.done) ended = true;
-        else if (result.value.kind === "video") {
-          if (lanes.video.open) lanes.video.queue.push(result.value);
-        } else if (lanes.audio.open) lanes.audio.queue.push(result.value);
+        else if (result.value.kind === "video") keep(lanes.video, result.value);
+        else keep(lanes.audio, result.value);
       })
       .catch((error: unknown) => {
         ended = true;
@@ -38,19 +62,26 @@ export function splitMedia(stream: MediaStream): { video: AsyncIterable<VideoPar
     return pulling;
   };
 
-  async function* read<P>(lane: Lane<P>): AsyncGenerator<P, void, undefined> {
+  async function* read<P extends MediaPart>(lane: Lane<P>): AsyncGenerator<P, void, undefined> {
     try {
       for (;;) {
         const part = lane.queue.shift();
-        if (part !== undefined) yield part;
-        else if (ended) return;
+        if (part !== undefined) {
+          waiting -= sizeOf(part);
+          yield part;
+        } else if (ended) return;
         else await pull();
       }
     } finally {
       lane.open = false;
+      for (const part of lane.queue) waiting -= sizeOf(part);
       lane.queue.length = 0;
       if (!lanes.video.open && !lanes.audio.open) await stream.close();
     }
   }
   return { video: read(lanes.video), audio: read(lanes.audio) };
+}
+
+function sizeOf(part: MediaPart): number {
+  return part.kind === "video" ? part.pixels.byteLength : part.samples.byteLength;
 }
