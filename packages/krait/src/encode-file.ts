@@ -1,12 +1,14 @@
 import { setImmediate as breathe } from "node:timers/promises";
-import { EnvironmentError } from "@krait/core";
+import { EnvironmentError, type Limits } from "@krait/core";
 import { writeAtomically } from "@krait/formats";
 import { type MediaInfo, probe } from "@krait/media";
+import { chosenStream } from "./decoder-sharing.js";
 import type { EncodeOptions, Encoder } from "./encoder.js";
 import { FeatureFileWriter } from "./feature-file.js";
 import type { FeaturePart } from "./features.js";
+import { refuseClashes } from "./output-clash.js";
 import { ReportCollector } from "./report/index.js";
-import type { Source } from "./sources.js";
+import { checkSources, type Source } from "./sources.js";
 import { version } from "./version.js";
 
 export interface EncodeFileOptions extends Pick<EncodeOptions, "signal" | "onProgress"> {
@@ -34,8 +36,8 @@ const names = { 0: "text", 1: "audio", 2: "video", 255: "separator" } as const;
 /**
  * Encodes sources into a feature file and, if asked, a page to look at. Memory does not grow with the input's length.
  *
- * @throws what `stream()` throws, and EnvironmentError (OUTPUT_NOT_WRITABLE, OUTPUT_FOLDER_MISSING, DISK_FULL); nothing is left
- * behind then. With PAGE_NOT_WRITTEN the feature file is whole and only the page is missing.
+ * @throws what `stream()` throws, UsageError (OUTPUT_CLASH) where a result would replace an input or the other result, and
+ * EnvironmentError (OUTPUT_NOT_WRITABLE, OUTPUT_FOLDER_MISSING, DISK_FULL); nothing is left behind then. With PAGE_NOT_WRITTEN the feature file is whole and only the page is missing.
  */
 export async function encodeFile(
   encoder: Encoder,
@@ -48,6 +50,10 @@ export async function encodeFile(
     job.page === undefined
       ? undefined
       : new ReportCollector({ dim: encoder.dim, title: job.title ?? "Krait features" });
+  checkSources(sources);
+  await refuseClashes(sources, job.page === undefined ? [job.out] : [job.out, job.page]);
+  // Before the work: after it, a file that went away meanwhile would cost the features.
+  const described = page ? await describeSources(sources, encoder.limits, signal) : [];
   const writer = await FeatureFileWriter.create(job.out, encoder.dim, encoder.model, job.options ?? {});
   const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
   let mediaSeconds = 0;
@@ -68,7 +74,7 @@ export async function encodeFile(
     const elapsedSeconds = (performance.now() - begun) / 1000;
     const html = await page?.html(
       {
-        sources: await describeSources(sources, signal),
+        sources: described,
         model: encoder.model,
         device: describeDevice(encoder),
         version,
@@ -121,15 +127,16 @@ function describeDevice(encoder: Encoder): string {
   return encoder.device.kind === "cuda" ? `CUDA, ${name}` : `CPU, ${threads} threads`;
 }
 
-async function describeSources(sources: readonly Source[], signal: AbortSignal | undefined) {
+async function describeSources(sources: readonly Source[], limits: Limits, signal: AbortSignal | undefined) {
   const infos = new Map<string, MediaInfo>();
   for (const source of sources) {
-    if (source.kind !== "text" && !infos.has(source.path)) infos.set(source.path, await probe(source.path, { signal }));
+    if (source.kind === "text" || infos.has(source.path)) continue;
+    infos.set(source.path, await probe(source.path, { limits, signal }));
   }
   return sources.map((source) => {
     if (source.kind === "text") return { name: source.name, kind: "text" as const };
     const info = infos.get(source.path)!;
-    const stream = info.streams.find((s) => s.kind === source.kind || (source.kind === "video" && s.kind === "image"));
+    const stream = chosenStream(info, source);
     return {
       name: source.path,
       kind: stream?.kind === "image" ? ("image" as const) : source.kind,

@@ -169,7 +169,8 @@ export class Encoder implements Closable {
     private readonly tokenizer: TextTokenizer | undefined,
     private readonly logMel: LogMel | undefined,
     readonly model: ModelIdentity,
-    private readonly limits: Limits,
+    /** Bounds on what one input may ask. */
+    readonly limits: Limits,
     private readonly threads: number | undefined,
   ) {}
 

@@ -1,4 +1,4 @@
-import { expected, InputError, type Limits, UsageError } from "@krait/core";
+import { expected, InputError, type Limits } from "@krait/core";
 import { type AudioPart, decode, type MediaStream, probe, type VideoPart } from "@krait/media";
 import type { EncoderConfig } from "@krait/nn";
 import {
@@ -14,7 +14,7 @@ import {
 } from "@krait/tokenizers";
 import type { Payload } from "./assemble.js";
 import { keepsPace } from "./decoder-sharing.js";
-import type { AudioSource, Source, VideoSource } from "./sources.js";
+import { type AudioSource, checkSources, type Source, type VideoSource } from "./sources.js";
 import { splitMedia } from "./split-media.js";
 
 /** Looks on at what flows into the tokenizers, for pages and previews. */
@@ -55,12 +55,7 @@ export async function* openSequence(
   options: PipelineOptions,
 ): AsyncGenerator<SequencePart<Payload>, void, undefined> {
   const { config, signal } = options;
-  if (sources.length === 0) {
-    throw new UsageError(expected("at least one source", "the encoder", sources), {
-      code: "NO_SOURCES",
-      hint: 'Pass video("file.mp4"), audio("file.mp4") or text("…").',
-    });
-  }
+  checkSources(sources);
   const streams: MediaStream[] = [];
   try {
     const tokenSources = new Array<TokenSource<Payload>>(sources.length);

@@ -8,8 +8,9 @@ import {
   type StartSpan,
   type TextTokenizer,
 } from "@krait/tokenizers";
+import { chosenStream } from "./decoder-sharing.js";
 import { videoOptions } from "./pipeline.js";
-import type { Source, VideoSource } from "./sources.js";
+import { checkSources, type Source, type VideoSource } from "./sources.js";
 
 /** How long the flat sequence will be. */
 export interface Prediction {
@@ -33,6 +34,7 @@ export async function predictTokens(
   sources: readonly Source[],
   { config, tokenizer, limits, signal }: PredictOptions,
 ): Promise<Prediction> {
+  checkSources(sources);
   const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
   const spans: StartSpan[] = [];
   let exact = true;
@@ -51,12 +53,7 @@ export async function predictTokens(
     }
     if (!probes.has(source.path)) probes.set(source.path, probe(source.path, { limits, signal }));
     const info = await probes.get(source.path)!;
-    const wanted = source.options.stream;
-    const stream = info.streams.find((s) =>
-      wanted !== undefined
-        ? s.index === wanted
-        : s.kind === source.kind || (source.kind === "video" && s.kind === "image"),
-    );
+    const stream = chosenStream(info, source);
     const first = Math.max(source.options.start ?? 0, stream?.startSeconds ?? 0, 0);
     const duration = stream?.durationSeconds ?? info.durationSeconds;
     const isStill = stream?.kind === "image";

@@ -70,3 +70,19 @@ export function text(words: string, options: z.input<typeof textSchema> = {}): T
 export function textFile(path: string): TextSource {
   return { kind: "text", input: { file: checkPath(path, "textFile()") }, name: path };
 }
+
+const kinds = new Set<unknown>(["video", "audio", "text"]);
+
+/** Throws `UsageError` (NO_SOURCES, INVALID_OPTION) unless it is a list of sources. */
+export function checkSources(sources: readonly Source[]): void {
+  const hint = 'Pass a list: [video("file.mp4"), audio("file.mp4"), text("…")].';
+  if (!Array.isArray(sources) || sources.length === 0) {
+    throw new UsageError(expected("at least one source", "the encoder", sources), { code: "NO_SOURCES", hint });
+  }
+  const odd = sources.findIndex((source: Source | undefined) => !kinds.has(source?.kind));
+  if (odd < 0) return;
+  throw new UsageError(expected("a source", `source ${odd} of the encoder`, sources[odd]), {
+    code: "INVALID_OPTION",
+    hint,
+  });
+}
