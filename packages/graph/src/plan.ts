@@ -9,7 +9,7 @@ export interface PlanOptions {
   guardBytes?: number;
 }
 
-/** Where everything of a program lies. Offsets are bytes in one arena per device, at the symbols' capacities. */
+/** Where everything of a program lies. Offsets are bytes in the program's one arena, at the symbols' capacities. */
 export interface Plan {
   graph: Graph;
   arenaBytes: number;
