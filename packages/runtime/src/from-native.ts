@@ -23,7 +23,7 @@ export function fromNative(error: unknown, what: string): Error {
     case "DEVICE_FAILED":
       return new EnvironmentError(`${message}`, {
         ...details,
-        hint: "Open the device again; if it repeats, report it.",
+        hint: "Open the device again, in a new process where the message asks for it; if it repeats, report it.",
       });
     default:
       return new InternalError(`${message} (${what})`, details);
