@@ -17,7 +17,7 @@ export async function openTokenizer(
   if (folder === undefined || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
     throw new InputError(expected('"bytes" or the name of a file beside config.json', "inputs.text.tokenizer", name), {
       code: "INVALID_CONFIG",
-      hint: "Paths and links out of the model's folder are not followed.",
+      hint: "Put the file beside config.json and give its name alone.",
     });
   }
   const tokenizer = await createTextTokenizer({ file: join(folder, name), limits });
