@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { cp, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "@krait/formats";
@@ -34,6 +35,13 @@ type Tensors = Map<string, TensorToWrite & { data: Float32Array }>;
 describe.skipIf(!built)("a saved model", () => {
   const saved = () => at("saved");
   beforeAll(() => saveCheckpoint(saved(), config, seededWeights(tiny.seed)));
+
+  it.skipIf(process.platform === "win32")("is refused, not waited for, with a FIFO as its config", async () => {
+    const folder = at("fifo");
+    await mkdir(folder);
+    execFileSync("mkfifo", [join(folder, "config.json")]);
+    expect((await refusal(folder)).code).toBe("MODEL_NOT_FOUND");
+  });
 
   /** A copy of the model whose tensors went through `change`. */
   async function changed(name: string, change: (tensors: Tensors) => void): Promise<string> {

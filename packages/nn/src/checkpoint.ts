@@ -1,14 +1,13 @@
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expected, InputError, type LimitsInput } from "@krait/core";
-import { openSafetensors, parseStrictJson, sha256File, writeAtomically, writeSafetensors } from "@krait/formats";
+import { openSafetensors, sha256File, writeAtomically, writeSafetensors } from "@krait/formats";
+import { readPublishedConfig } from "./checkpoints/read-config.js";
 import { embeddingParameters } from "./embeddings.js";
 import { type EncoderConfig, parseEncoderConfigFile } from "./encoder.js";
 import type { ParameterSpec } from "./layers/index.js";
 import { Stack } from "./stack.js";
 import { checkWeights, type WeightSource } from "./weights.js";
-
-const MAX_CONFIG_BYTES = 4 * 2 ** 20;
 
 /** An opened model folder. Close it when the weights have been read. */
 export interface Checkpoint {
@@ -36,7 +35,8 @@ export async function openCheckpoint(
   limits: LimitsInput = {},
   signal?: AbortSignal,
 ): Promise<Checkpoint> {
-  const config = parseEncoderConfigFile(await readConfig(folder), join(folder, "config.json"));
+  const { values, path: configPath } = await readPublishedConfig(folder);
+  const config = parseEncoderConfigFile(values, configPath);
   const path = join(folder, "model.safetensors");
   await refusePickles(folder, path);
   const file = await openSafetensors(path, { limits });
@@ -66,29 +66,6 @@ export async function saveCheckpoint(folder: string, config: EncoderConfig, weig
   await writeAtomically(join(folder, "config.json"), async (handle) => {
     await handle.writeFile(`${JSON.stringify(config, null, 2)}\n`);
   });
-}
-
-async function readConfig(folder: string): Promise<unknown> {
-  const path = join(folder, "config.json");
-  let size: number;
-  try {
-    const entry = await stat(folder);
-    if (!entry.isDirectory()) throw Object.assign(new Error("not a folder"), { code: "ENOTDIR" });
-    size = (await stat(path)).size;
-  } catch (cause) {
-    throw new InputError(expected("a folder with config.json and model.safetensors", "the model", folder), {
-      code: "MODEL_NOT_FOUND",
-      hint: "Give the folder of a saved model, or leave --model out for the built-in random encoder.",
-      cause,
-    });
-  }
-  if (size > MAX_CONFIG_BYTES) {
-    throw new InputError(expected(`at most ${MAX_CONFIG_BYTES} bytes`, path, size), {
-      code: "INVALID_CONFIG",
-      hint: "A config is a few kilobytes of JSON.",
-    });
-  }
-  return parseStrictJson(await readFile(path), path);
 }
 
 async function refusePickles(folder: string, path: string): Promise<void> {

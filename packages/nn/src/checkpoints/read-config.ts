@@ -23,7 +23,7 @@ export async function readPublishedConfig(folder: string): Promise<PublishedConf
   if (!found?.isFile()) {
     throw new InputError(expected("a folder with config.json and safetensors files", "the model", folder), {
       code: "MODEL_NOT_FOUND",
-      hint: "Give the folder that holds the published files of a model.",
+      hint: "Give the folder of a model: config.json and its safetensors, saved or published.",
     });
   }
   if (found.size > MAX_CONFIG_BYTES) {
