@@ -17,31 +17,46 @@ struct GatedRmsNorm {
   bool norm_before_gate;
   bool wide;
 
-  __device__ __forceinline__ void read(float (&h)[kNormPack], int64_t row, int64_t at) const {
-    const int64_t token = groups == 1 ? row : row / groups, from = (row - token * groups) * width + at;
-    load(h, x.row(token) + from, width - at, wide);
-    if (norm_before_gate) return;
-    float g[kNormPack];
-    load(g, gate.row(token) + from, width - at, wide);
-#pragma unroll
-    for (int i = 0; i < kNormPack; ++i) h[i] *= silu(g[i]);
+  struct Fetched {
+    Raw<E, kNormPack> x;
+    Raw<E, kNormPack> gate;
+  };
+
+  // Element `at` of a row: its token, its place in the token's row.
+  __device__ __forceinline__ int64_t token_of(int64_t row) const { return groups == 1 ? row : row / groups; }
+  __device__ __forceinline__ int64_t place_of(int64_t row, int32_t at) const { return (groups == 1 ? 0 : row % groups * width) + at; }
+
+  template <bool kWide>
+  __device__ __forceinline__ void fetch(Fetched& to, int64_t row, int32_t at) const {
+    to.x.template fetch<kWide>(x.row(token_of(row)) + place_of(row, at), width - at);
+    if (!norm_before_gate) to.gate.template fetch<kWide>(gate.row(token_of(row)) + place_of(row, at), width - at);
   }
 
-  __device__ __forceinline__ void seen(const float (&)[kNormPack], int64_t, int64_t) const {}
+  __device__ __forceinline__ void read(float (&h)[kNormPack], const Fetched& from) const {
+#pragma unroll
+    for (int i = 0; i < kNormPack; ++i) h[i] = from.x[i];
+    if (norm_before_gate) return;
+#pragma unroll
+    for (int i = 0; i < kNormPack; ++i) h[i] *= silu_fast(from.gate[i]);
+  }
 
-  __device__ __forceinline__ void write(float (&h)[kNormPack], int64_t row, int64_t at, float scale) const {
-    const int64_t token = groups == 1 ? row : row / groups, from = (row - token * groups) * width + at;
-    float w[kNormPack];
-    load(w, weight + from, width - at, wide);
+  template <bool kWide>
+  __device__ __forceinline__ void seen(const float (&)[kNormPack], int64_t, int32_t) const {}
+
+  template <bool kWide>
+  __device__ __forceinline__ void write(float (&h)[kNormPack], int64_t row, int32_t at, float scale) const {
+    const int64_t from = place_of(row, at);
+    Raw<float, kNormPack> w;
+    w.template fetch<kWide>(weight + from, width - at);
 #pragma unroll
     for (int i = 0; i < kNormPack; ++i) h[i] = h[i] * scale * w[i];
     if (norm_before_gate) {
-      float g[kNormPack];
-      load(g, gate.row(token) + from, width - at, wide);
+      Raw<E, kNormPack> g;
+      g.template fetch<kWide>(gate.row(token_of(row)) + from, width - at);
 #pragma unroll
-      for (int i = 0; i < kNormPack; ++i) h[i] *= silu(g[i]);
+      for (int i = 0; i < kNormPack; ++i) h[i] *= silu_fast(g[i]);
     }
-    store(y.row(token) + from, h, width - at, wide);
+    store_pack<kWide>(y.row(token_of(row)) + from, h, width - at);
   }
 };
 

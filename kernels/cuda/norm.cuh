@@ -1,4 +1,4 @@
-// The walk that the norms share: one group of threads per row, the row held in registers between its two uses.
+// The walk that the norms share: a warp or a few per row, the row held in registers between its two uses.
 #pragma once
 
 #include "reduce.cuh"
@@ -7,50 +7,64 @@
 namespace krait::cuda {
 
 inline constexpr int kNormPack = 8;
-// Packs one thread keeps; what a row has beyond blockDim.x times as many is read twice.
+// Packs one thread keeps at most; what a row has beyond blockDim.x times as many is read twice.
 inline constexpr int kNormHeld = 4;
 
-// `body` has width, eps and, for elements [at, at + kNormPack) of a row, read() (zeros past the width), seen() (called once) and write().
-template <typename Body>
+// `body` has width, eps and, for elements [at, at + kNormPack) of a row, fetch() (loads only), read() (their values from what was fetched,
+// zeros past the width; called once per use), seen() (called once) and write(). kPacks · blockDim.x packs are held; kWide: there are no
+// more, none is cut short and each moves in 16-byte accesses. Neither changes the order of a sum.
+template <int kPacks, bool kWide, typename Body>
 __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body body) {
   __shared__ float shared[32];
   constexpr int N = kNormPack;
-  const int64_t step = static_cast<int64_t>(blockDim.x) * N;
-  const int64_t begin = static_cast<int64_t>(threadIdx.x) * N;
+  const int32_t width = static_cast<int32_t>(body.width), step = static_cast<int32_t>(blockDim.x) * N;
+  const int32_t begin = static_cast<int32_t>(threadIdx.x) * N;
   // The whole block goes round together, because row_sum waits for all of it.
   for (int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.y; first < rows; first += static_cast<int64_t>(gridDim.x) * blockDim.y) {
     const int64_t row = first + threadIdx.y;
-    const bool mine = row < rows;
-    float held[kNormHeld][N];
+    const int32_t end = row < rows ? width : 0;
+    // All loads before the first use.
+    typename Body::Fetched fetched[kPacks];
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      if (begin + p * step < end) body.template fetch<kWide>(fetched[p], row, begin + p * step);
+    }
+    float held[kPacks][N];
     float square = 0;
 #pragma unroll
-    for (int p = 0; p < kNormHeld; ++p) {
-      const int64_t at = begin + p * step;
-      if (mine && at < body.width) {
-        body.read(held[p], row, at);
-        body.seen(held[p], row, at);
+    for (int p = 0; p < kPacks; ++p) {
+      const int32_t at = begin + p * step;
+      if (at < end) {
+        body.read(held[p], fetched[p]);
+        body.template seen<kWide>(held[p], row, at);
 #pragma unroll
         for (int i = 0; i < N; ++i) square += held[p][i] * held[p][i];
       }
     }
-    for (int64_t at = begin + kNormHeld * step; mine && at < body.width; at += step) {
-      float h[N];
-      body.read(h, row, at);
-      body.seen(h, row, at);
+    if constexpr (!kWide) {
+      for (int32_t at = begin + kPacks * step; at < end; at += step) {
+        float h[N];
+        body.template fetch<kWide>(fetched[0], row, at);
+        body.read(h, fetched[0]);
+        body.template seen<kWide>(h, row, at);
 #pragma unroll
-      for (int i = 0; i < N; ++i) square += h[i] * h[i];
+        for (int i = 0; i < N; ++i) square += h[i] * h[i];
+      }
     }
-    const float mean = row_sum(square, shared) / static_cast<float>(body.width);
+    const float mean = row_sum(square, shared) / static_cast<float>(width);
     const float scale = 1.0f / sqrtf(mean + body.eps);
 #pragma unroll
-    for (int p = 0; p < kNormHeld; ++p) {
-      const int64_t at = begin + p * step;
-      if (mine && at < body.width) body.write(held[p], row, at, scale);
+    for (int p = 0; p < kPacks; ++p) {
+      const int32_t at = begin + p * step;
+      if (at < end) body.template write<kWide>(held[p], row, at, scale);
     }
-    for (int64_t at = begin + kNormHeld * step; mine && at < body.width; at += step) {
-      float h[N];
-      body.read(h, row, at);
-      body.write(h, row, at, scale);
+    if constexpr (!kWide) {
+      for (int32_t at = begin + kPacks * step; at < end; at += step) {
+        float h[N];
+        body.template fetch<kWide>(fetched[0], row, at);
+        body.read(h, fetched[0]);
+        body.template write<kWide>(h, row, at, scale);
+      }
     }
   }
 }
@@ -58,13 +72,38 @@ __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body
 template <typename Body>
 Status normalise(const char* op, const Cuda& cuda, int64_t rows, int64_t width, const Body& body) {
   if (rows <= 0 || width <= 0) return {};
+  if (width > INT32_MAX / 2) {
+    return error(StatusCode::unsupported, "Expected rows of fewer than 2^30 elements for %s but received %lld", op, static_cast<long long>(width));
+  }
   const int64_t packs = divide_up(width, kNormPack);
   unsigned x = 32;
-  while (x < 512 && x * 2 < packs) x *= 2;
+  while (x < 512 && x * kNormHeld < packs) x *= 2;
   const unsigned y = std::max(1u, 256 / x);
-  const int64_t most = static_cast<int64_t>(std::max(cuda.multiprocessors, 1)) * 32;
-  normalise_kernel<<<static_cast<unsigned>(std::min(divide_up(rows, y), most)), dim3(x, y), 0, cuda.stream>>>(rows, body);
+  const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(divide_up(rows, y), INT32_MAX));
+  const auto go = [&](auto kernel) { kernel<<<blocks, dim3(x, y), 0, cuda.stream>>>(rows, body); };
+  const int64_t each = divide_up(packs, x);
+  if (!body.wide || width % kNormPack != 0 || each > kNormHeld) go(normalise_kernel<kNormHeld, false, Body>);
+  else if (each <= 1) go(normalise_kernel<1, true, Body>);
+  else if (each <= 2) go(normalise_kernel<2, true, Body>);
+  else if (each <= 3) go(normalise_kernel<3, true, Body>);
+  else go(normalise_kernel<kNormHeld, true, Body>);
   return launched(op);
+}
+
+// `count` of the N elements exist.
+template <bool kWide, int N, typename T>
+__device__ __forceinline__ void store_pack(T* to, const float (&from)[N], int64_t count) {
+  if constexpr (kWide) {
+    Pack<T, N> pack;
+#pragma unroll
+    for (int i = 0; i < N; ++i) pack.at[i] = from_float<T>(from[i]);
+    *reinterpret_cast<Pack<T, N>*>(to) = pack;
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      if (i < count) to[i] = from_float<T>(from[i]);
+    }
+  }
 }
 
 }  // namespace krait::cuda

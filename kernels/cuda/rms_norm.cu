@@ -14,26 +14,38 @@ struct RmsNorm {
   float eps;
   bool wide;
 
+  struct Fetched {
+    Raw<E, kNormPack> x;
+    Raw<R, kNormPack> residual;
+  };
+
+  template <bool kWide>
+  __device__ __forceinline__ void fetch(Fetched& to, int64_t row, int32_t at) const {
+    to.x.template fetch<kWide>(x.row(row) + at, width - at);
+    if (residual.data != nullptr) to.residual.template fetch<kWide>(residual.row(row) + at, width - at);
+  }
+
   // h = x + residual, which is also what `sum` receives.
-  __device__ __forceinline__ void read(float (&h)[kNormPack], int64_t row, int64_t at) const {
-    load(h, x.row(row) + at, width - at, wide);
-    if (residual.data == nullptr) return;
-    float r[kNormPack];
-    load(r, residual.row(row) + at, width - at, wide);
+  __device__ __forceinline__ void read(float (&h)[kNormPack], const Fetched& from) const {
 #pragma unroll
-    for (int i = 0; i < kNormPack; ++i) h[i] += r[i];
+    for (int i = 0; i < kNormPack; ++i) h[i] = from.x[i];
+    if (residual.data == nullptr) return;
+#pragma unroll
+    for (int i = 0; i < kNormPack; ++i) h[i] += from.residual[i];
   }
 
-  __device__ __forceinline__ void seen(const float (&h)[kNormPack], int64_t row, int64_t at) const {
-    if (residual.data != nullptr) store(sum.row(row) + at, h, width - at, wide);
+  template <bool kWide>
+  __device__ __forceinline__ void seen(const float (&h)[kNormPack], int64_t row, int32_t at) const {
+    if (residual.data != nullptr) store_pack<kWide>(sum.row(row) + at, h, width - at);
   }
 
-  __device__ __forceinline__ void write(float (&h)[kNormPack], int64_t row, int64_t at, float scale) const {
-    float w[kNormPack];
-    load(w, weight + at, width - at, wide);
+  template <bool kWide>
+  __device__ __forceinline__ void write(float (&h)[kNormPack], int64_t row, int32_t at, float scale) const {
+    Raw<float, kNormPack> w;
+    w.template fetch<kWide>(weight + at, width - at);
 #pragma unroll
     for (int i = 0; i < kNormPack; ++i) h[i] = h[i] * scale * w[i];
-    store(y.row(row) + at, h, width - at, wide);
+    store_pack<kWide>(y.row(row) + at, h, width - at);
   }
 };
 

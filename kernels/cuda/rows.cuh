@@ -99,6 +99,39 @@ __device__ __forceinline__ void store(T* to, const float (&from)[N], int64_t cou
   }
 }
 
+// A pack as it lies in memory, in as few registers: loads of several come before the first use of one.
+template <typename T, int N>
+struct Raw {
+  static constexpr int kWords = N * static_cast<int>(sizeof(T)) / 4;
+  uint32_t words[kWords];
+
+  // `count` of the N elements exist; the rest read as zero. kWide: all do, and 16-byte accesses may be used.
+  template <bool kWide>
+  __device__ __forceinline__ void fetch(const T* from, int64_t count) {
+    if constexpr (kWide) {
+      static_assert(kWords % 4 == 0);
+#pragma unroll
+      for (int i = 0; i < kWords; i += 4) {
+        const uint4 value = *reinterpret_cast<const uint4*>(reinterpret_cast<const uint32_t*>(from) + i);
+        words[i] = value.x, words[i + 1] = value.y, words[i + 2] = value.z, words[i + 3] = value.w;
+      }
+    } else {
+      float values[N];
+      load(values, from, count, false);
+#pragma unroll
+      for (int i = 0; i < kWords; ++i) {
+        if constexpr (sizeof(T) == 4) words[i] = __float_as_uint(values[i]);
+        else words[i] = __float_as_uint(values[2 * i]) >> 16 | (__float_as_uint(values[2 * i + 1]) & 0xffff0000u);
+      }
+    }
+  }
+
+  __device__ __forceinline__ float operator[](int i) const {
+    if constexpr (sizeof(T) == 4) return __uint_as_float(words[i]);
+    else return __uint_as_float(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000u);
+  }
+};
+
 // Calls body(row, pack) for every pack of every row.
 template <typename Body>
 __global__ void __launch_bounds__(256) for_packs_kernel(int64_t rows, int64_t packs, const Body body) {
