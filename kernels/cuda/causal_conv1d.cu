@@ -9,6 +9,11 @@ namespace {
 
 constexpr int32_t kConv = op_number("causal_conv1d");
 
+// 16 bytes of neighbouring channels per thread.
+template <typename E>
+inline constexpr int kChannels = 16 / static_cast<int>(sizeof(E));
+constexpr int32_t kLongestRun = 64;
+
 template <typename E>
 struct Conv {
   Sequences sequences;
@@ -56,81 +61,131 @@ __device__ __forceinline__ void history(const Conv<E>& a, const Place& at, int32
   for (int i = 0; i < N; ++i) to[i] = row != nullptr && c + i < a.C ? row[i] : 0.0f;
 }
 
-// Blocks: runs of `run` tokens × parts of the channels. kW is W; 0 stands for any W, whose window is read from memory.
+// Threads: runs of `run` tokens × packs of channels, neighbours side by side in a row. kW is W; 0 stands for any W, whose window is read
+// from memory.
 template <int kW, typename E>
-__global__ void __launch_bounds__(128) conv_kernel(const Conv<E> a, int32_t run, int32_t parts) {
-  constexpr int kChannels = 4;
-  constexpr int kKept = kW == 0 ? 1 : kW;
+__global__ void __launch_bounds__(128) conv_kernel(const Conv<E> a, int32_t run, int32_t packs, int32_t runs) {
+  constexpr int N = kChannels<E>;
+  constexpr int kKept = kW > 1 ? kW - 1 : 1;
   constexpr int kAhead = 4;
-  const int32_t part = static_cast<int32_t>(blockIdx.x) % parts;
-  const int32_t c = (part * 128 + static_cast<int32_t>(threadIdx.x)) * kChannels;
-  const int64_t begin = static_cast<int64_t>(static_cast<int32_t>(blockIdx.x) / parts) * run;
-  if (c >= a.C) return;
-  const int32_t end = static_cast<int32_t>(min(begin + run, static_cast<int64_t>(a.sequences.tokens)));
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * 128 + threadIdx.x;
+  const int32_t index = static_cast<int32_t>(thread / packs), c = static_cast<int32_t>(thread % packs) * N;
+  if (index >= runs) return;
+  const int32_t begin = index * run;
+  const int32_t end = static_cast<int32_t>(min(static_cast<int64_t>(begin) + run, static_cast<int64_t>(a.sequences.tokens)));
 
-  float weight[kKept][kChannels];
-  float bias[kChannels];
+  float weight[kW == 0 ? 1 : kW][N];
+  float bias[N];
 #pragma unroll
-  for (int i = 0; i < kChannels; ++i) {
+  for (int i = 0; i < N; ++i) {
     bias[i] = a.bias != nullptr && c + i < a.C ? a.bias[c + i] : 0.0f;
 #pragma unroll
     for (int w = 0; w < kW; ++w) weight[w][i] = c + i < a.C ? a.weight[(c + i) * a.weight_row + w] : 0.0f;
   }
 
-  Place at = place(a, a.sequences.of(static_cast<int32_t>(begin)), static_cast<int32_t>(begin));
-  float window[kKept][kChannels];  // rows t − W + 1 … t; all but the last hold before token t is read
+  Place at = place(a, a.sequences.of(begin), begin);
+  float past[kKept][N];  // rows t − W + 1 … t − 1
   const auto fill = [&](int32_t t) {
 #pragma unroll
-    for (int w = 1; w < kW; ++w) history(a, at, t - kW + w, c, window[w]);
+    for (int w = 1; w < kW; ++w) history(a, at, t - kW + w, c, past[w - 1]);
   };
-  fill(static_cast<int32_t>(begin));
-  for (int32_t base = static_cast<int32_t>(begin); base < end; base += kAhead) {
-    float next[kAhead][kChannels];
+  const auto finish = [&](int32_t t, float (&sum)[N]) {
+    if (a.silu) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (base + i < end) load(next[i], a.x + (base + i) * a.x_row + c, a.C - c, a.wide);
+      for (int j = 0; j < N; ++j) sum[j] = silu_fast(sum[j]);
     }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int32_t t = base + i;
-      if (t >= end) break;
+    store(a.y + t * a.y_row + c, sum, a.C - c, a.wide);
+  };
+  // One token at a time, across borders.
+  const auto walk = [&](int32_t from, int32_t to) {
+#pragma unroll 1
+    for (int32_t t = from; t < to; ++t) {
       if (t >= at.next) {
         int32_t s = at.sequence;
         while (s + 1 < a.sequences.count && a.sequences.borders[s + 1] <= t) ++s;
         at = place(a, s, t);
         fill(t);
       }
-      float sum[kChannels];
+      float sum[N];
 #pragma unroll
-      for (int j = 0; j < kChannels; ++j) sum[j] = bias[j];
+      for (int j = 0; j < N; ++j) sum[j] = bias[j];
       if constexpr (kW > 0) {
+        float now[N];
+        load(now, a.x + t * a.x_row + c, a.C - c, a.wide);
 #pragma unroll
         for (int w = 0; w + 1 < kW; ++w) {
 #pragma unroll
-          for (int j = 0; j < kChannels; ++j) window[w][j] = window[w + 1][j];
+          for (int j = 0; j < N; ++j) sum[j] = fmaf(weight[w][j], past[w][j], sum[j]);
         }
 #pragma unroll
-        for (int j = 0; j < kChannels; ++j) window[kW - 1][j] = next[i][j];
+        for (int j = 0; j < N; ++j) {
+          sum[j] = fmaf(weight[kW - 1][j], now[j], sum[j]);
 #pragma unroll
-        for (int w = 0; w < kW; ++w) {
-#pragma unroll
-          for (int j = 0; j < kChannels; ++j) sum[j] = fmaf(weight[w][j], window[w][j], sum[j]);
+          for (int w = 0; w + 2 < kW; ++w) past[w][j] = past[w + 1][j];
+          if (kW > 1) past[kKept - 1][j] = now[j];
         }
       } else {
         for (int32_t w = 0; w < a.W; ++w) {
-          float value[kChannels];
+          float value[N];
           history(a, at, t - a.W + 1 + w, c, value);
 #pragma unroll
-          for (int j = 0; j < kChannels; ++j) {
+          for (int j = 0; j < N; ++j) {
             if (c + j < a.C) sum[j] = fmaf(a.weight[(c + j) * a.weight_row + w], value[j], sum[j]);
           }
         }
       }
-      if (a.silu) {
+      finish(t, sum);
+    }
+  };
+
+  fill(begin);
+  if (kW == 0 || !a.wide || c + N > a.C) {
+    walk(begin, end);
+    return;
+  }
+  if constexpr (kW > 0) {
+    // Four tokens at a time, the next four on their way.
+    Raw<E, N> next[kAhead];
+    const auto fetch = [&](int32_t t) {
 #pragma unroll
-        for (int j = 0; j < kChannels; ++j) sum[j] = silu(sum[j]);
+      for (int i = 0; i < kAhead; ++i) {
+        if (t + i < end) next[i].template fetch<true>(a.x + (t + i) * a.x_row + c, N);
       }
-      store(a.y + t * a.y_row + c, sum, a.C - c, a.wide);
+    };
+    fetch(begin);
+    for (int32_t t = begin; t < end; t += kAhead) {
+      float row[kKept + kAhead][N];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) row[kKept + i][j] = next[i][j];
+      }
+      fetch(t + kAhead);
+      if (t + kAhead > min(end, at.next)) {
+        walk(t, min(t + kAhead, end));
+        continue;
+      }
+#pragma unroll
+      for (int w = 0; w < kKept; ++w) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) row[w][j] = past[w][j];
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        float sum[N];
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+          sum[j] = bias[j];
+#pragma unroll
+          for (int w = 0; w < kW; ++w) sum[j] = fmaf(weight[w][j], row[kKept + i - (kW - 1) + w][j], sum[j]);
+        }
+        finish(t + i, sum);
+      }
+#pragma unroll
+      for (int w = 0; w < kKept; ++w) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) past[w][j] = row[kAhead + w][j];
+      }
     }
   }
 }
@@ -160,11 +215,12 @@ __global__ void __launch_bounds__(128) tail_kernel(const Conv<E> a, int32_t part
 template <int kW, typename E>
 void launch(const Conv<E>& a, const Cuda& cuda) {
   // Shorter runs until the device is full; no sum depends on where a run begins.
-  const int64_t parts = divide_up(a.C, 128 * 4);
-  int32_t run = 64;
-  while (run > 1 && divide_up(a.sequences.tokens, run) * parts < static_cast<int64_t>(cuda.multiprocessors) * 16) run /= 2;
-  const int64_t blocks = divide_up(a.sequences.tokens, run) * parts;
-  conv_kernel<kW><<<static_cast<unsigned>(blocks), 128, 0, cuda.stream>>>(a, run, static_cast<int32_t>(parts));
+  const int64_t packs = divide_up(a.C, kChannels<E>);
+  int32_t run = kLongestRun;
+  while (run > 1 && divide_up(a.sequences.tokens, run) * packs < static_cast<int64_t>(cuda.multiprocessors) * 2048) run /= 2;
+  const int64_t runs = divide_up(a.sequences.tokens, run);
+  conv_kernel<kW><<<static_cast<unsigned>(divide_up(runs * packs, 128)), 128, 0, cuda.stream>>>(a, run, static_cast<int32_t>(packs),
+                                                                                                static_cast<int32_t>(runs));
 }
 
 template <typename E>
@@ -181,12 +237,12 @@ Status run(const CausalConv1dArgs& a, const Cuda& cuda) {
   if (a.state) conv.state = a.state.as<float>(), conv.state_slot = row_stride(a.state);
   conv.y = a.y.as<E>(), conv.y_row = row_stride(a.y);
   conv.silu = a.activation == CausalConv1dArgs::Activation::silu;
-  conv.wide = is_wide<4>(a.x) && is_wide<4>(a.y);
+  conv.wide = is_wide<kChannels<E>>(a.x) && is_wide<kChannels<E>>(a.y);
   conv.error_word = cuda.error_word;
 
   const int64_t parts = divide_up(conv.C, 128);
-  // Runs of 64 tokens or shorter ones that only fill the device: as many blocks as T/64 parts or fewer than 32 per multiprocessor.
-  if (std::max(S * parts, divide_up(T, 64) * parts) > INT32_MAX) {
+  // Runs of full length, or shorter ones that only fill the device.
+  if (std::max(S * parts, divide_up(T, kLongestRun) * parts) > INT32_MAX) {
     return error(StatusCode::invalid_argument, "Expected fewer tokens or sequences in one run of causal_conv1d but received %lld and %lld",
                  static_cast<long long>(T), static_cast<long long>(S));
   }
