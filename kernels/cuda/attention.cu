@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "attention_bf16.cuh"
 #include "attention_f32.cuh"
+#include "attention_wgmma.cuh"
 #include "scratch.cuh"
 
 namespace krait::cuda {
@@ -15,10 +17,11 @@ constexpr int32_t kTurnTokens = 8;
 
 // The angles of a few tokens, then their keys turned by them. Angles are reduced in float64: positions may be large.
 template <typename E>
-__global__ void __launch_bounds__(256) turn_kernel(const Attention<E> a, double rotary_base, const E* k, int64_t k_row, float2* turns, E* turned_keys) {
+__global__ void __launch_bounds__(256) turn_kernel(const Attention<E> a, double rotary_base, const E* k, int64_t k_row, bool wide_keys,
+                                                   float2* turns, E* turned_keys) {
   __shared__ double frequencies[kWidestHead / 2];
   __shared__ double positions[kTurnTokens];
-  __shared__ float2 cached[kTurnTokens][kWidestHead / 2];
+  __shared__ __align__(16) float2 cached[kTurnTokens][kWidestHead / 2];
   const int32_t thread = static_cast<int32_t>(threadIdx.x);
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * kTurnTokens;
   const int32_t tokens = static_cast<int32_t>(min(static_cast<int64_t>(kTurnTokens), a.sequences.tokens - begin));
@@ -40,30 +43,42 @@ __global__ void __launch_bounds__(256) turn_kernel(const Attention<E> a, double 
     turns[(begin + u) * a.half + pair] = turn;
   }
   __syncthreads();
-  const int32_t width = a.Hk * a.D;
-  for (int32_t u = 0; u < tokens; ++u) {
-    for (int32_t i = thread; i < width; i += 256) {
-      const int32_t d = i % a.D;
-      const E* row = k + (begin + u) * k_row + (i - d);
-      turned_keys[(begin + u) * width + i] = from_float<E>(turned(row, d, a.half, a.interleaved, cached[u]));
-    }
+  const int32_t head_packs = (a.D + 7) / 8, packs = a.Hk * head_packs;
+  const bool wide = a.D % 8 == 0 && wide_keys;
+  for (int32_t i = thread; i < tokens * packs; i += 256) {
+    const int32_t u = i / packs, h = i % packs / head_packs, d = i % packs % head_packs * 8;
+    float values[8];
+    turned_pack(values, k + (begin + u) * k_row + h * a.D, d, a.D, a.half, a.interleaved, cached[u], wide);
+    store(turned_keys + ((begin + u) * a.Hk + h) * a.D + d, values, a.D - d, wide);
   }
 }
 
-// Keys and values that later runs see. Blocks: tokens.
+// Keys and values that later runs see. Warps: tokens.
 template <typename E>
 __global__ void __launch_bounds__(128) ring_kernel(const Attention<E> a) {
-  const int32_t t = static_cast<int32_t>(blockIdx.x);
-  const int32_t s = a.sequences.of(t);
+  const int64_t t = static_cast<int64_t>(blockIdx.x) * 4 + threadIdx.x / 32;
+  if (t >= a.sequences.tokens) return;
+  const int32_t s = a.sequences.of(static_cast<int32_t>(t));
   if (!a.sequences.is_valid(s)) return;  // `cut_sequences` has refused
   const int32_t slot = a.sequences.slot(s), from = a.sequences.borders[s], to = a.sequences.borders[s + 1];
   if (slot < 0 || t < from || t >= to) return;
   const int64_t position = a.sequences.start(s) + t - from;
   if (position >= a.sinks && to - t > a.ring - a.sinks) return;
   const int64_t row = a.ring_row(position) * a.Hk * a.D;
-  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < a.Hk * a.D; i += 128) {
-    a.keys[slot * a.keys_slot + row + i] = a.k[t * a.k_row + i];
-    a.values[slot * a.values_slot + row + i] = a.v[t * a.v_row + i];
+  const E *key = a.k + t * a.k_row, *value = a.v + t * a.v_row;
+  E *next_key = a.keys + slot * a.keys_slot + row, *next_value = a.values + slot * a.values_slot + row;
+  constexpr int32_t kWide = 16 / static_cast<int32_t>(sizeof(E));
+  const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, width = a.Hk * a.D;
+  if (a.wide) {
+    for (int32_t i = lane * kWide; i < width; i += 32 * kWide) {
+      *reinterpret_cast<uint4*>(next_key + i) = *reinterpret_cast<const uint4*>(key + i);
+      *reinterpret_cast<uint4*>(next_value + i) = *reinterpret_cast<const uint4*>(value + i);
+    }
+  } else {
+    for (int32_t i = lane; i < width; i += 32) {
+      next_key[i] = key[i];
+      next_value[i] = value[i];
+    }
   }
 }
 
@@ -78,6 +93,27 @@ Status launch(Kernel kernel, int32_t threads, size_t shared_bytes, int64_t block
   }
   kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), shared_bytes, cuda.stream>>>(a);
   return launched("attention");
+}
+
+// Two blocks of two warpgroups per multiprocessor, or one whose threads need more registers.
+constexpr int32_t kGroups = 2;
+template <int32_t kD>
+inline constexpr int32_t kResident = kD == 64 ? 2 : 1;
+
+// Whether the code that runs here was compiled with the warpgroup instructions: only then the kernel has barriers.
+bool has_wgmma() {
+  cudaFuncAttributes attributes{};
+  if (cudaFuncGetAttributes(&attributes, attention_wgmma<64, kGroups, kResident<64>, true>) == cudaSuccess) return attributes.sharedSizeBytes > 0;
+  static_cast<void>(cudaGetLastError());
+  return false;
+}
+
+template <int32_t kD>
+Status attend_wgmma(const Attention<__nv_bfloat16>& a, int64_t blocks, const Cuda& cuda) {
+  using Layout = AttentionWgmma<kD, kGroups>;
+  const auto go = [&](auto kernel) { return launch(kernel, Layout::kThreads, Layout::kSharedBytes, blocks, a, cuda); };
+  if (a.D == kD && a.wide && a.wide_queries && a.paired) return go(attention_wgmma<kD, kGroups, kResident<kD>, true>);
+  return go(attention_wgmma<kD, kGroups, kResident<kD>, false>);
 }
 
 template <int32_t kD>
@@ -126,9 +162,15 @@ Status run(const AttentionArgs& a, const Cuda& cuda) {
   constexpr int32_t kWide = 16 / static_cast<int32_t>(sizeof(E));
   p.wide = p.D % kWide == 0 && (p.half > 0 || is_wide<kWide>(a.k)) && is_wide<kWide>(a.v) &&
            (!has_ring || (is_wide<kWide>(a.keys) && is_wide<kWide>(a.values)));
+  p.wide_queries = p.D % kWide == 0 && is_wide<kWide>(a.q);
+  p.paired = p.D % 2 == 0 && is_wide<2>(a.y);
   p.error_word = cuda.error_word;
 
-  const int64_t pieces = T * p.R / kTileRows + std::min(S, T);
+  int32_t tile_rows = kTileRows;
+  // Whatever the number of tokens: how a query's sums round must not depend on it.
+  const bool by_warpgroups = std::is_same_v<E, __nv_bfloat16> && p.D <= 128 && has_wgmma();
+  if (by_warpgroups) tile_rows = AttentionWgmma<64, kGroups>::kRows;
+  const int64_t pieces = T * p.R / tile_rows + std::min(S, T);
   if (pieces * p.Hk > INT32_MAX) {
     return error(StatusCode::invalid_argument, "Expected fewer tokens in one run of attention but received %lld", static_cast<long long>(T));
   }
@@ -139,19 +181,24 @@ Status run(const AttentionArgs& a, const Cuda& cuda) {
   E* turned_keys = scratch.take<E>(p.half > 0 ? T * p.Hk * p.D : 0);
   if (Status status = scratch.check("attention"); !status.ok()) return status;
 
-  cut_sequences<kAttention><<<1, 1024, 0, cuda.stream>>>(p.sequences, 1, p.R, kTileRows, p.pieces, static_cast<int32_t>(pieces), first,
+  cut_sequences<kAttention><<<1, 1024, 0, cuda.stream>>>(p.sequences, 1, p.R, tile_rows, p.pieces, static_cast<int32_t>(pieces), first,
                                                          cuda.error_word);
   if (p.half > 0) {
-    turn_kernel<<<static_cast<unsigned>(divide_up(T, kTurnTokens)), 256, 0, cuda.stream>>>(p, a.rotary_base, p.k, p.k_row, turns, turned_keys);
+    turn_kernel<<<static_cast<unsigned>(divide_up(T, kTurnTokens)), 256, 0, cuda.stream>>>(p, a.rotary_base, p.k, p.k_row, is_wide<kWide>(a.k),
+                                                                                           turns, turned_keys);
     p.turns = turns;
     p.k = turned_keys;
     p.k_row = static_cast<int64_t>(p.Hk) * p.D;
   }
   if (Status status = launched("attention"); !status.ok()) return status;
   const int64_t blocks = pieces * p.Hk;
-  const Status status = p.D <= 64 ? attend<64>(p, blocks, cuda) : p.D <= 128 ? attend<128>(p, blocks, cuda) : attend<256>(p, blocks, cuda);
+  Status status;
+  if constexpr (std::is_same_v<E, __nv_bfloat16>) {
+    if (by_warpgroups) status = p.D <= 64 ? attend_wgmma<64>(p, blocks, cuda) : attend_wgmma<128>(p, blocks, cuda);
+  }
+  if (!by_warpgroups) status = p.D <= 64 ? attend<64>(p, blocks, cuda) : p.D <= 128 ? attend<128>(p, blocks, cuda) : attend<256>(p, blocks, cuda);
   if (!status.ok() || p.sequences.state_index == nullptr) return status;
-  ring_kernel<<<static_cast<unsigned>(T), 128, 0, cuda.stream>>>(p);
+  ring_kernel<<<static_cast<unsigned>(divide_up(T, 4)), 128, 0, cuda.stream>>>(p);
   return launched("attention");
 }
 

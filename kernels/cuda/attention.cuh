@@ -1,4 +1,4 @@
-// What the kernels of attention share. Tiles are 64 rows of one key head: row r of a sequence is token r / R, query head r % R of the
+// What the kernels of attention share. Tiles are some rows of one key head: row r of a sequence is token r / R, query head r % R of the
 // R = Hq / Hk that read the key head. Keys come in blocks that start at multiples of their size in absolute positions, so that the
 // order of a query's sums depends on its position alone, not on where runs were cut or whether a key lies in the run or in the ring.
 #pragma once
@@ -30,13 +30,18 @@ struct Attention {
   int64_t y_row;
   const float2* turns;  // [T, half], cosine and sine
   Piece* pieces;
-  bool wide;  // rows of k, v, keys and values may be read 16 bytes at a time
+  bool wide;          // rows of k, v, keys and values may be read 16 bytes at a time
+  bool wide_queries;  // so may rows of q
+  bool paired;        // rows of y may be written 4 bytes at a time
   int32_t* error_word;
 
   __device__ int64_t ring_row(int64_t position) const {
     return position < sinks ? position : sinks + (position - sinks) % (ring - sinks);
   }
 };
+
+// One of a pair, `sine` negated for the first of them. Rounded alike wherever it is inlined.
+__device__ __forceinline__ float turned(float own, float other, float cosine, float sine) { return fmaf(own, cosine, __fmul_rn(other, sine)); }
 
 // Element d of a head's row after the rotation of its token.
 template <typename E>
@@ -46,7 +51,41 @@ __device__ __forceinline__ float turned(const E* row, int32_t d, int32_t half, b
   const bool is_first = interleaved ? d % 2 == 0 : d < half;
   const float a = to_float(row[interleaved ? 2 * pair : pair]), b = to_float(row[interleaved ? 2 * pair + 1 : pair + half]);
   const float2 turn = turns[pair];
-  return is_first ? a * turn.x - b * turn.y : b * turn.x + a * turn.y;
+  return is_first ? turned(a, b, turn.x, -turn.y) : turned(b, a, turn.x, turn.y);
+}
+
+// Elements [d, d + 8) of a row, d a multiple of 8. `wide`: the row may be read 16 bytes at a time, and so may `turns`.
+template <typename E>
+__device__ __forceinline__ void turned_pack(float (&to)[8], const E* row, int32_t d, int32_t D, int32_t half, bool interleaved, const float2* turns,
+                                            bool wide) {
+  if (wide && half % 8 == 0 && d + 8 <= D) {
+    Raw<E, 8> own;
+    own.template fetch<true>(row + d, 8);
+    if (d >= 2 * half) {
+#pragma unroll
+      for (int32_t i = 0; i < 8; ++i) to[i] = own[i];
+    } else if (interleaved) {
+      Raw<float, 8> turn;
+      turn.template fetch<true>(reinterpret_cast<const float*>(turns + d / 2), 8);
+#pragma unroll
+      for (int32_t i = 0; i < 8; i += 2) {
+        to[i] = turned(own[i], own[i + 1], turn[i], -turn[i + 1]);
+        to[i + 1] = turned(own[i + 1], own[i], turn[i], turn[i + 1]);
+      }
+    } else {
+      const bool is_first = d < half;
+      const int32_t pair = is_first ? d : d - half;
+      Raw<E, 8> other;
+      other.template fetch<true>(row + (is_first ? d + half : pair), 8);
+      Raw<float, 16> turn;
+      turn.template fetch<true>(reinterpret_cast<const float*>(turns + pair), 16);
+#pragma unroll
+      for (int32_t i = 0; i < 8; ++i) to[i] = turned(own[i], other[i], turn[2 * i], is_first ? -turn[2 * i + 1] : turn[2 * i + 1]);
+    }
+  } else {
+#pragma unroll
+    for (int32_t i = 0; i < 8; ++i) to[i] = d + i < D ? turned(row, d + i, half, interleaved, turns) : 0.0f;
+  }
 }
 
 // The rows of one tile and the keys they see.
@@ -56,28 +95,28 @@ struct TileSpan {
   int32_t slot;          // −1: nothing was carried
   int64_t start;         // position of `from`
   int32_t token, group;  // the tile's first row: token since `from`, query head of the group
-  int32_t rows;          // of the tile, at most 64
+  int32_t rows;          // of the tile
   int64_t low, high;     // positions of its first and last token
   int64_t oldest;        // the first position that exists
   int64_t window_start;  // the first position in some row's window
 
   // Of row r of the tile: its token since `from`, its query head of the group.
-  __device__ int32_t token_of(int32_t r, int32_t R) const { return token + (group + r) / R; }
-  __device__ int32_t head_of(int32_t r, int32_t R) const { return (group + r) % R; }
+  __device__ int32_t token_of(int32_t r, int32_t R) const { return R == 1 ? token + r : token + (group + r) / R; }
+  __device__ int32_t head_of(int32_t r, int32_t R) const { return R == 1 ? 0 : (group + r) % R; }
 };
 
 template <typename E>
-__device__ __forceinline__ TileSpan tile_span(const Attention<E>& a, Piece piece) {
+__device__ __forceinline__ TileSpan tile_span(const Attention<E>& a, Piece piece, int32_t tile_rows = kTileRows) {
   TileSpan tile;
   tile.sequence = piece.sequence;
   tile.from = a.sequences.borders[piece.sequence];
   tile.slot = a.sequences.slot(piece.sequence);
   tile.start = a.sequences.start(piece.sequence);
-  const int64_t row = static_cast<int64_t>(piece.index) * kTileRows;
+  const int64_t row = static_cast<int64_t>(piece.index) * tile_rows;
   const int64_t left = static_cast<int64_t>(a.sequences.borders[piece.sequence + 1] - tile.from) * a.R - row;
-  tile.token = static_cast<int32_t>(row / a.R);
-  tile.group = static_cast<int32_t>(row % a.R);
-  tile.rows = static_cast<int32_t>(left < kTileRows ? left : kTileRows);
+  tile.token = static_cast<int32_t>(a.R == 1 ? row : row / a.R);
+  tile.group = static_cast<int32_t>(a.R == 1 ? 0 : row % a.R);
+  tile.rows = static_cast<int32_t>(left < tile_rows ? left : tile_rows);
   tile.low = tile.start + tile.token;
   tile.high = tile.start + tile.token_of(tile.rows - 1, a.R);
   tile.oldest = tile.slot < 0 ? tile.start : 0;
@@ -155,8 +194,11 @@ struct Mask {
         sinks(clamp(a.sinks - base, size)) {}
 
   __device__ bool sees(int32_t key) const { return key >= oldest && key <= newest && (key >= window || key < sinks); }
+  // One bit per key, for blocks of 64.
+  __device__ uint64_t bits() const { return below(newest + 1) & ~below(oldest) & (~below(window) | below(sinks)); }
 
  private:
+  __device__ static uint64_t below(int32_t key) { return key >= 64 ? ~0ull : (1ull << key) - 1; }
   __device__ static int32_t clamp(int64_t value, int32_t size) { return static_cast<int32_t>(value < 0 ? 0 : value > size ? size : value); }
 };
 
