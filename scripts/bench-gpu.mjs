@@ -29,7 +29,8 @@ async function randomBuffer(name, value) {
   const buffer = await device.allocate(capacityBytes(value));
   const map = shapedBy[name.split(".").at(-1)] ?? ((x) => 0.2 * x);
   const size = dtypeSize(value.dtype);
-  const data = size === 2 ? Uint16Array.from(pattern, (x) => toBf16(map(x))) : pattern.map(map);
+  const some = pattern.subarray(0, Math.min(PATTERN, buffer.bytes / size));
+  const data = size === 2 ? Uint16Array.from(some, (x) => toBf16(map(x))) : some.map(map);
   for (let at = 0; at < buffer.bytes; at += PATTERN * size) {
     await buffer.write(data.subarray(0, Math.min(PATTERN, (buffer.bytes - at) / size)), at);
   }
