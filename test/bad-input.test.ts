@@ -144,6 +144,9 @@ describe.skipIf(!built)("a bad source", () => {
   it("is too much for one result", async () => {
     const large = encoder.encode([text("word ".repeat(1000))], { maxResultBytes: 10_000 });
     expect(await refusal(large)).toBe("RESULT_TOO_LARGE");
+    for (const maxResultBytes of [0, -1, Number.NaN]) {
+      expect(await code(() => encoder.encode([text("word")], { maxResultBytes }))).toBe("INVALID_OPTION");
+    }
   });
 
   it("has no place in a model without its modality", async () => {

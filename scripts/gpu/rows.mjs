@@ -66,10 +66,7 @@ function window({ L, W }) {
   const [H, D] = [16, 64];
   const p = packed("attention", 1, L);
   const big = (name) => p.graph.parameter(name, "bf16", [p.T, H, D]);
-  p.graph.output(
-    "y",
-    attention({ q: big("q"), k: big("k"), v: big("v"), cuSeqlens: p.cuSeqlens }, { window: W }).y,
-  );
+  p.graph.output("y", attention({ q: big("q"), k: big("k"), v: big("v"), cuSeqlens: p.cuSeqlens }, { window: W }).y);
   return p;
 }
 

@@ -200,6 +200,12 @@ export class Encoder implements Closable {
    */
   async encode(sources: readonly Source[], options: EncodeOptions = {}): Promise<Features> {
     const limit = options.maxResultBytes ?? this.limits.maxResultBytes;
+    if (!(limit > 0)) {
+      throw new UsageError(expected("a positive number of bytes", "encode() maxResultBytes", limit), {
+        code: "INVALID_OPTION",
+        hint: "Leave it out for the default of 1 GiB.",
+      });
+    }
     const parts: FeaturePart[] = [];
     let bytes = 0;
     for await (const part of this.stream(sources, options)) {

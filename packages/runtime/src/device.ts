@@ -144,7 +144,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       try {
         return new Device("cuda", new addon.Device({ plugin: cuda.path, index, threads: 0 }));
       } catch (error) {
-        if (device === "cuda") throw fromNative(error, "opening the CUDA device");
+        // `auto` may fall back to the CPU, but not from a device that was named and is not there.
+        if (device === "cuda" || index >= cuda.devices) throw fromNative(error, "opening the CUDA device");
       }
     } else if (device === "cuda") {
       throw new EnvironmentError(`Expected a CUDA device for device "cuda" but none can serve: ${cuda.reason}`, {
