@@ -2,13 +2,13 @@ import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "no
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { openSafetensors, writeSafetensors } from "@krait/formats";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "@krait/formats";
 import { type Device, openDevice } from "@krait/runtime";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkParity, inspectModel, loadCausalModel } from "../src/index.js";
 
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/models/${name}`, import.meta.url));
-type Tensors = Parameters<typeof writeSafetensors>[1];
+type Tensors = Record<string, TensorToWrite>;
 
 let device: Device;
 let root: string;

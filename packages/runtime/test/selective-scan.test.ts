@@ -87,7 +87,7 @@ describe.each([
       [24, [shares]],
       [3, [shares.slice(0, 3), shares.slice(3)]],
     ] as const) {
-      const got = await run(threads, packs as Share[][]);
+      const got = await run(threads, packs as readonly Share[][]);
       expect(got.map((v, i) => differingBits(v, want[i]!))).toEqual(want.map(() => 0));
     }
   });
