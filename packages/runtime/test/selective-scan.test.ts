@@ -82,12 +82,13 @@ describe.each([
       1,
       shares.map((s) => [s]),
     );
-    for (const [threads, packs] of [
+    const packings: [number, Share[][]][] = [
       [1, [shares]],
       [24, [shares]],
       [3, [shares.slice(0, 3), shares.slice(3)]],
-    ] as const) {
-      const got = await run(threads, packs as readonly Share[][]);
+    ];
+    for (const [threads, packs] of packings) {
+      const got = await run(threads, packs);
       expect(got.map((v, i) => differingBits(v, want[i]!))).toEqual(want.map(() => 0));
     }
   });
