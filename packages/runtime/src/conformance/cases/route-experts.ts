@@ -1,28 +1,80 @@
-import { defineCases } from "../cases.js";
+import { type CaseKit, type CaseTensor, defineCases } from "../cases.js";
 
-export default defineCases("route_experts", ({ random, sizes }) => [
-  ...sizes.flatMap((T) => [
-    { name: `T=${T} softmax`, attributes: { topK: 2 }, symbols: { T }, inputs: { logits: random([T, 5], "normal") } },
-    {
-      name: `T=${T} sigmoid, bias, normalised`,
-      attributes: { topK: 3, scoring: "sigmoid", normalize: true, scale: 1.5 },
-      symbols: { T },
-      inputs: { logits: random([T, 33], "normal"), bias: random([33]) },
-    },
-    {
-      name: `T=${T} groups`,
-      attributes: { topK: 4, scoring: "sigmoid", groups: 4, keptGroups: 2 },
-      symbols: { T },
-      inputs: { logits: random([T, 32], "normal"), bias: random([32]) },
-      wide: ["logits"],
-    },
-  ]),
+interface Routing {
+  topK: number;
+  scoring?: "softmax" | "sigmoid";
+  groups?: number;
+  bias?: CaseTensor;
+}
+
+const GAP = 1e-5;
+
+/** Whether the `count` best are apart from each other and from the next, so that rounding to float32 cannot change the choice. */
+function clear(values: readonly number[], count: number): boolean {
+  const best = [...values].sort((a, b) => b - a).slice(0, count + 1);
+  return best.every((v, i) => i === 0 || best[i - 1]! - v > GAP * Math.abs(v));
+}
+
+/** Logits [T, N] whose choices are clear: a choice is discrete, so a near tie may fall either way in float32. */
+function clearLogits(kit: CaseKit, T: number, N: number, routing: Routing, scale = 1): CaseTensor {
+  const { topK, scoring = "softmax", groups = 1, bias } = routing;
+  const rows: number[] = [];
+  while (rows.length < T * N) {
+    const row = Array.from(kit.random([N], "normal").data, (x) => Math.fround(scale * x));
+    const total = row.reduce((sum, x) => sum + Math.exp(x), 0);
+    const choice = row.map((x, i) => {
+      const score = scoring === "softmax" ? Math.exp(x) / total : 1 / (1 + Math.exp(-x));
+      return score + (bias ? Math.fround(bias.data[i]!) : 0);
+    });
+    const size = N / groups;
+    const parts = Array.from({ length: groups }, (_, g) =>
+      choice.slice(g * size, (g + 1) * size).sort((a, b) => b - a),
+    );
+    const sums = parts.map(([a, b]) => a! + (b ?? 0));
+    if (clear(choice, groups > 1 ? N : topK) && (groups === 1 || clear(sums, groups))) rows.push(...row);
+  }
+  return kit.exact([T, N], rows);
+}
+
+export default defineCases("route_experts", (kit) => [
+  ...kit.sizes.flatMap((T) => {
+    const [bias33, bias32] = [kit.random([33]), kit.random([32])];
+    return [
+      {
+        name: `T=${T} softmax`,
+        attributes: { topK: 2 },
+        symbols: { T },
+        inputs: { logits: clearLogits(kit, T, 5, { topK: 2 }) },
+      },
+      {
+        name: `T=${T} sigmoid, bias, normalised`,
+        attributes: { topK: 3, scoring: "sigmoid", normalize: true, scale: 1.5 },
+        symbols: { T },
+        inputs: { logits: clearLogits(kit, T, 33, { topK: 3, scoring: "sigmoid", bias: bias33 }), bias: bias33 },
+      },
+      {
+        name: `T=${T} groups`,
+        attributes: { topK: 4, scoring: "sigmoid", groups: 4, keptGroups: 2 },
+        symbols: { T },
+        inputs: {
+          logits: clearLogits(kit, T, 32, { topK: 4, scoring: "sigmoid", groups: 4, bias: bias32 }),
+          bias: bias32,
+        },
+        wide: ["logits"],
+      },
+    ];
+  }),
   {
     name: "all of them, softmax normalised",
     attributes: { topK: 4, normalize: true },
     symbols: { T: 7 },
-    inputs: { logits: random([7, 4], { low: -30, high: 30 }) },
+    inputs: { logits: clearLogits(kit, 7, 4, { topK: 4 }, 8) },
   },
-  { name: "one of 1024", attributes: { topK: 1 }, symbols: { T: 3 }, inputs: { logits: random([3, 1024], "normal") } },
-  { name: "no token", attributes: { topK: 2 }, symbols: { T: 0 }, inputs: { logits: random([0, 4]) } },
+  {
+    name: "one of 1024",
+    attributes: { topK: 1 },
+    symbols: { T: 3 },
+    inputs: { logits: clearLogits(kit, 3, 1024, { topK: 1 }) },
+  },
+  { name: "no token", attributes: { topK: 2 }, symbols: { T: 0 }, inputs: { logits: kit.random([0, 4]) } },
 ]);
