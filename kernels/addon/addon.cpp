@@ -170,7 +170,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     int64_t offset = 0;
     const Status status = range(info, &host, &offset);
     if (!status.ok()) return reject(info.Env(), status);
-    auto staging = std::make_shared<Staging>(static_cast<int64_t>(host.size));
+    auto staging = device_->stage(static_cast<int64_t>(host.size));
     if (host.size > 0) std::memcpy(staging->data(), host.data, host.size);
     auto [promise, done] = data_of(info.Env()).completions->start(resolve_undefined);
     auto* device = device_.get();
@@ -179,7 +179,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
         [device, memory, staging, offset] {
           Status s;
           if (staging->bytes() > 0) {
-            device->backend().upload(device->context(), static_cast<char*>(memory->data()) + offset, staging->data(), staging->bytes(), &s);
+            device->copy_in(static_cast<char*>(memory->data()) + offset, *staging, &s);
             Status finished;
             device->backend().synchronize(device->context(), &finished);
             if (s.ok()) s = finished;
@@ -195,7 +195,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     int64_t offset = 0;
     const Status status = range(info, &host, &offset);
     if (!status.ok()) return reject(info.Env(), status);
-    auto staging = std::make_shared<Staging>(static_cast<int64_t>(host.size));
+    auto staging = device_->stage(static_cast<int64_t>(host.size));
     auto target = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[0].As<Napi::Object>()));
     auto [promise, done] =
         data_of(info.Env()).completions->start([staging, target](Napi::Env env, Napi::Promise::Deferred deferred, const Status&) {
@@ -212,8 +212,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
         [device, memory, staging, offset] {
           Status s;
           if (staging->bytes() > 0) {
-            device->backend().download(device->context(), staging->data(), static_cast<const char*>(memory->data()) + offset, staging->bytes(),
-                                       &s);
+            device->copy_out(*staging, static_cast<const char*>(memory->data()) + offset, &s);
             Status finished;
             device->backend().synchronize(device->context(), &finished);
             if (s.ok()) s = finished;
@@ -282,13 +281,13 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     for (uint32_t i = 0; i < inputs.Length(); ++i) {
       Bytes bytes{};
       if (!bytes_of(inputs.Get(i), &bytes)) return "Expected a typed array for every input";
-      request->inputs.push_back(std::make_shared<Staging>(static_cast<int64_t>(bytes.size)));
+      request->inputs.push_back(loaded_->device->stage(static_cast<int64_t>(bytes.size)));
       if (bytes.size > 0) std::memcpy(request->inputs.back()->data(), bytes.data, bytes.size);
     }
     for (uint32_t i = 0; i < outputs.Length(); ++i) {
       Bytes bytes{};
       if (!bytes_of(outputs.Get(i), &bytes)) return "Expected a typed array for every output";
-      request->outputs.push_back(std::make_shared<Staging>(static_cast<int64_t>(bytes.size)));
+      request->outputs.push_back(loaded_->device->stage(static_cast<int64_t>(bytes.size)));
       targets->push_back(Napi::Persistent(outputs.Get(i).As<Napi::Object>()));
     }
     for (uint32_t i = 0; i < buffers.Length(); ++i) {

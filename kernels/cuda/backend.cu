@@ -261,6 +261,34 @@ void download(void* device, void* to, const void* from, int64_t bytes, Status* s
   *status = copy(*static_cast<Device*>(device), to, from, bytes, false);
 }
 
+void* allocate_host(void* device, int64_t bytes, Status* status) {
+  cudaError_t result = cudaSetDevice(static_cast<Device*>(device)->cuda.device);
+  void* data = nullptr;
+  // Portable: whichever of several GPUs gives it back.
+  if (result == cudaSuccess) result = cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocPortable);
+  if (result == cudaSuccess) return data;
+  *status = failure(result, "pinned host memory");
+  if (result == cudaErrorMemoryAllocation) status->code = StatusCode::out_of_memory;
+  return nullptr;
+}
+
+void release_host(void*, void* memory) {
+  cudaFreeHost(memory);
+  cudaGetLastError();
+}
+
+void enqueue_upload(void* device, void* to, const void* from, int64_t bytes, Status* status) {
+  const cudaError_t result =
+      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, static_cast<Device*>(device)->cuda.stream);
+  if (result != cudaSuccess) *status = failure(result, "a copy to the GPU");
+}
+
+void enqueue_download(void* device, void* to, const void* from, int64_t bytes, Status* status) {
+  const cudaError_t result =
+      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, static_cast<Device*>(device)->cuda.stream);
+  if (result != cudaSuccess) *status = failure(result, "a copy from the GPU");
+}
+
 void fill(void* device, void* to, int32_t byte, int64_t bytes, Status* status) {
   if (bytes <= 0) return;
   const cudaError_t result = cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), static_cast<Device*>(device)->cuda.stream);
@@ -366,6 +394,6 @@ void describe(void* device, char* json, int64_t capacity) {
 extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
   using namespace krait::cuda;
   static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
-                                            release, upload, download, fill, run,          synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
+                                            release, upload, download, fill, allocate_host, release_host, enqueue_upload, enqueue_download, run,          synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
   return &table;
 }

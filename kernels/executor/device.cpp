@@ -1,11 +1,26 @@
 #include "device.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <future>
 #include <new>
 #include <thread>
 
 namespace krait {
+namespace {
+
+// Pinned memory that nothing uses, kept for the next copies.
+constexpr int64_t kMostIdleHostBytes = int64_t{256} << 20;
+constexpr int64_t kLeastHostBytes = 4096;
+
+// Of a handful of sizes per power of two, so that chunks of nearly the same length share buffers.
+int64_t host_capacity(int64_t bytes) {
+  int64_t step = kLeastHostBytes;
+  while (step * 8 < bytes) step *= 2;
+  return std::max(kLeastHostBytes, (bytes + step - 1) / step * step);
+}
+
+}  // namespace
 
 Memory::Memory(std::shared_ptr<Device> device, void* data, int64_t bytes) : device_(std::move(device)), data_(data), bytes_(bytes) {}
 
@@ -15,7 +30,16 @@ Staging::Staging(int64_t bytes) : data_(std::aligned_alloc(64, static_cast<size_
   if (data_ == nullptr) throw std::bad_alloc();
 }
 
-Staging::~Staging() { std::free(data_); }
+Staging::Staging(std::shared_ptr<Device> device, void* data, int64_t bytes, int64_t capacity)
+    : data_(data), bytes_(bytes), device_(std::move(device)), capacity_(capacity) {}
+
+Staging::~Staging() {
+  if (device_ == nullptr) {
+    std::free(data_);
+  } else {
+    device_->give_back(data_, capacity_);
+  }
+}
 
 std::shared_ptr<Device> Device::open(const krait_backend_table* table, const krait_device_options& options, Status* status) {
   std::shared_ptr<Device> device(new Device());
@@ -62,6 +86,52 @@ void Device::release(void* data) {
   }
   // The thread is gone and the context with it; only plain memory is left to free.
   table_->release(nullptr, data);
+}
+
+std::shared_ptr<Staging> Device::stage(int64_t bytes) {
+  if (table_->allocate_host == nullptr) return std::make_shared<Staging>(bytes);
+  const int64_t capacity = host_capacity(bytes);
+  void* data = nullptr;
+  {
+    // Held over the allocation: the context must not close under it.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto idle = idle_host_.find(capacity);
+    if (idle != idle_host_.end()) {
+      data = idle->second;
+      idle_host_.erase(idle);
+      idle_host_bytes_ -= capacity;
+    } else if (!finished_) {
+      Status status;
+      data = table_->allocate_host(context_, capacity, &status);
+    }
+  }
+  // Plain memory is slower to copy, not wrong.
+  if (data == nullptr) return std::make_shared<Staging>(bytes);
+  return std::make_shared<Staging>(shared_from_this(), data, bytes, capacity);
+}
+
+void Device::give_back(void* data, int64_t capacity) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!finished_ && idle_host_bytes_ + capacity <= kMostIdleHostBytes) {
+      idle_host_.emplace(capacity, data);
+      idle_host_bytes_ += capacity;
+      return;
+    }
+  }
+  table_->release_host(nullptr, data);
+}
+
+void Device::copy_in(void* to, const Staging& from, Status* status) {
+  if (from.bytes() == 0) return;
+  const auto copy = from.pinned() ? table_->enqueue_upload : table_->upload;
+  copy(context_, to, from.data(), from.bytes(), status);
+}
+
+void Device::copy_out(const Staging& to, const void* from, Status* status) {
+  if (to.bytes() == 0) return;
+  const auto copy = to.pinned() ? table_->enqueue_download : table_->download;
+  copy(context_, to.data(), from, to.bytes(), status);
 }
 
 void Device::close(std::function<void()> done) {
@@ -122,7 +192,10 @@ void Device::loop() {
   }
   finished_ = true;
   std::function<void()> closed = std::move(closed_);
+  std::multimap<int64_t, void*> idle;
+  idle.swap(idle_host_);
   lock.unlock();
+  for (const auto& entry : idle) table_->release_host(context_, entry.second);
   table_->close(context_);
   if (closed) closed();
 }

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -35,20 +36,24 @@ class Memory {
   int64_t bytes_;
 };
 
-// Host bytes on their way in or out; 64-byte aligned.
+// Host bytes on their way in or out; 64-byte aligned. Those of `Device::stage` are pinned where the device has pinned memory.
 class Staging {
  public:
   explicit Staging(int64_t bytes);
+  Staging(std::shared_ptr<Device> device, void* data, int64_t bytes, int64_t capacity);
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
+  bool pinned() const { return device_ != nullptr; }
 
  private:
   void* data_;
   int64_t bytes_;
+  std::shared_ptr<Device> device_;  // null for plain memory
+  int64_t capacity_ = 0;
 };
 
 using Done = std::function<void(const Status&)>;
@@ -66,6 +71,13 @@ class Device : public std::enable_shared_from_this<Device> {
 
   std::shared_ptr<Memory> allocate(int64_t bytes, Status* status);
   void release(void* data);
+
+  // Host bytes to copy from or to this device. Pinned memory is slow to get, so what was given back is used again.
+  std::shared_ptr<Staging> stage(int64_t bytes);
+  void give_back(void* data, int64_t capacity);
+  // Copies between device memory and staged bytes; those of pinned bytes are done at the next synchronize.
+  void copy_in(void* to, const Staging& from, Status* status);
+  void copy_out(const Staging& to, const void* from, Status* status);
 
   // Sets the flag that running programs look at between ops, refuses new jobs and ends the thread when the queue is empty.
   // `done` is the last thing the thread calls.
@@ -89,6 +101,8 @@ class Device : public std::enable_shared_from_this<Device> {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   std::vector<void*> garbage_;
+  std::multimap<int64_t, void*> idle_host_;  // by capacity
+  int64_t idle_host_bytes_ = 0;
   bool closing_ = false;
   bool finished_ = false;
   std::function<void()> closed_;

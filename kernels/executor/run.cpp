@@ -62,7 +62,7 @@ class Run {
         if (!status.ok()) return status;
       }
       Status status;
-      if (staging.bytes() > 0) table_.upload(context_, t.data, staging.data(), staging.bytes(), &status);
+      loaded_.device->copy_in(t.data, staging, &status);
       if (!status.ok()) return status;
     }
     return {};
@@ -79,7 +79,7 @@ class Run {
       }
       const Staging& staging = *request_.outputs[next++];
       Status status;
-      if (staging.bytes() > 0) table_.download(context_, staging.data(), t.data, staging.bytes(), &status);
+      loaded_.device->copy_out(staging, t.data, &status);
       if (!status.ok()) return status;
     }
     return {};

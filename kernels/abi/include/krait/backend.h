@@ -20,12 +20,19 @@ struct krait_backend_table {
   void* (*open)(const krait_device_options* options, krait::Status* status);
   void (*close)(void* device);
 
-  // Called on the executor thread of the device, except allocate and release, which may come from any thread.
+  // Called on the executor thread of the device, except allocate, release and their host pair, which may come from any thread.
   void* (*allocate)(void* device, int64_t bytes, krait::Status* status);
   void (*release)(void* device, void* memory);
   void (*upload)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
   void (*download)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
   void (*fill)(void* device, void* to, int32_t byte, int64_t bytes, krait::Status* status);
+
+  // Host memory that the device copies from and to by itself, and the copies, which are done at synchronize: until then the host bytes
+  // must stay as they are. Null where plain memory serves as well.
+  void* (*allocate_host)(void* device, int64_t bytes, krait::Status* status);
+  void (*release_host)(void* device, void* memory);
+  void (*enqueue_upload)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
+  void (*enqueue_download)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
 
   // Enqueues one op; an error of the device may show only at synchronize.
   void (*run)(void* device, int64_t op, const krait::Call* call, krait::Status* status);
