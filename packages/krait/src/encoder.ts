@@ -236,6 +236,8 @@ export class Encoder implements Closable {
     }
     const report = onProgress ? await this.reporter(sources, onProgress, signal) : undefined;
     const session = options.session ? this.claim(options.session) : await this.native.open();
+    // A GPU begins the next chunk while this one's features are taken in. A caller's own session stays at the tokens that were given out.
+    const depth = this.device.kind === "cuda" && !options.session ? 2 : 1;
     // Whoever leaves the loop does not wait for the chunk that is being decoded.
     const leaving = new AbortController();
     const onAbort = () => leaving.abort(signal?.reason);
@@ -252,24 +254,34 @@ export class Encoder implements Closable {
     });
     const chunks = assembleChunks(sequence, this.config, this.native.maxTokens);
     let ahead: Promise<IteratorResult<AssembledChunk, void>> | undefined;
+    const running: { features: Promise<Float32Array>; columns: AssembledChunk["columns"] }[] = [];
     try {
       ahead = chunks.next();
       for (;;) {
-        const { value: current, done } = await ahead;
-        ahead = undefined;
-        if (done || !current) return;
-        const running = this.native.run(current.chunk, [session], signal);
-        ahead = chunks.next();
-        // Its error is thrown when it is awaited, not while the run before it is still going.
-        ahead.catch(() => {});
-        const part = featurePart(await running, this.dim, current.columns);
+        while (ahead && running.length < depth) {
+          // The first of two runs is not kept waiting for a chunk that is slow to come.
+          const next = await (running[0] ? Promise.race([ahead, running[0].features]) : ahead);
+          if (next instanceof Float32Array) break;
+          ahead = undefined;
+          if (next.done || !next.value) break;
+          const { chunk, columns } = next.value;
+          const features = this.native.run(chunk, [session], signal, depth > 1);
+          ahead = chunks.next();
+          // Their errors are thrown when they are awaited, not while the run before is still going.
+          features.catch(() => {});
+          ahead.catch(() => {});
+          running.push({ features, columns });
+        }
+        const first = running.shift();
+        if (!first) return;
+        const part = featurePart(await first.features, this.dim, first.columns);
         report?.(part);
         yield part;
       }
     } finally {
       signal?.removeEventListener("abort", onAbort);
       leaving.abort();
-      await ahead?.catch(() => {});
+      await Promise.allSettled([ahead, ...running.map((r) => r.features)]);
       await chunks.return();
       await sequence.return();
       this.streaming.delete(session);

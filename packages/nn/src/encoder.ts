@@ -151,11 +151,15 @@ export class EncoderModel implements Closable {
     return this.model.open();
   }
 
-  /** @returns features [T, dim] of the chunk's tokens, in order */
+  /**
+   * @param queued as `ModelRun.queued`
+   * @returns features [T, dim] of the chunk's tokens, in order
+   */
   async run(
     chunk: EncoderChunk,
     sessions: readonly (Session | undefined)[] = [],
     signal?: AbortSignal,
+    queued = false,
   ): Promise<Float32Array> {
     const { video, audio, text } = this.config.inputs;
     const inputs: Record<string, TypedArray> = {
@@ -178,7 +182,7 @@ export class EncoderModel implements Closable {
       symbols.X = chunk.textIds.length;
       inputs.textIds = chunk.textIds;
     }
-    const { features } = await this.model.run({ lengths: chunk.lengths, sessions, symbols, inputs, signal });
+    const { features } = await this.model.run({ lengths: chunk.lengths, sessions, symbols, inputs, signal, queued });
     return features as Float32Array;
   }
 

@@ -1,4 +1,4 @@
-import { type Closable, expected, type TypedArray, throwIfAborted, UsageError } from "@krait/core";
+import { AbortedError, type Closable, expected, type TypedArray, throwIfAborted, UsageError } from "@krait/core";
 import { capacityBytes, type Dim, Graph, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { isPiecewise } from "./checkpoints/index.js";
@@ -36,6 +36,8 @@ export interface ModelRun {
   symbols?: Record<string, number>;
   inputs: Record<string, TypedArray>;
   signal?: AbortSignal | undefined;
+  /** Whether it may be given before earlier runs of its sessions have ended: it begins behind them. */
+  queued?: boolean;
 }
 
 /** Weights, states and a program on one device: the part that every kind of model shares. */
@@ -128,7 +130,15 @@ export class Model implements Closable {
     return this.program.arenaBytes;
   }
 
-  async run({ lengths, sessions = [], symbols = {}, inputs, signal }: ModelRun): Promise<Record<string, TypedArray>> {
+  /** @throws AbortedError when the signal fires, or when a run that this one was queued behind did not finish */
+  async run({
+    lengths,
+    sessions = [],
+    symbols = {},
+    inputs,
+    signal,
+    queued = false,
+  }: ModelRun): Promise<Record<string, TypedArray>> {
     const tokens = lengths.reduce((a, b) => a + b, 0);
     if (tokens > this.maxTokens || lengths.length > this.maxSequences) {
       throw new UsageError(
@@ -142,30 +152,32 @@ export class Model implements Closable {
     // Before any session is touched: a run that never began leaves them as they are.
     throwIfAborted(signal, "a run");
     const used = lengths.map((_, i) => sessions[i]);
-    this.begin(used);
-    let done = false;
+    const positions = BigInt64Array.from(used, (s) => BigInt(s?.nextPosition ?? 0));
+    this.begin(used, lengths, queued);
+    let results: Record<string, TypedArray> | undefined;
+    let sound = true;
     try {
       const cuSeqlens = new Int32Array(lengths.length + 1);
       lengths.forEach((n, i) => {
         cuSeqlens[i + 1] = cuSeqlens[i]! + n;
       });
-      const results = await this.program.run({
+      results = await this.program.run({
         symbols: { T: tokens, S: lengths.length, ...symbols },
         inputs: {
           cuSeqlens,
           stateIndex: Int32Array.from(used, (s) => s?.slot ?? -1),
-          position: BigInt64Array.from(used, (s) => BigInt(s?.position ?? 0)),
+          position: positions,
           ...inputs,
         },
         signal,
       });
-      done = true;
-      return results;
     } finally {
       used.forEach((session, i) => {
-        session?.end(done ? lengths[i] : undefined);
+        if (session && !session.end(lengths[i]!, results !== undefined)) sound = false;
       });
     }
+    if (!sound) throw new AbortedError("a run behind one that did not finish");
+    return results;
   }
 
   close(): void {
@@ -179,16 +191,16 @@ export class Model implements Closable {
   }
 
   /** All of the sessions or none. */
-  private begin(sessions: readonly (Session | undefined)[]): void {
-    const begun: Session[] = [];
+  private begin(sessions: readonly (Session | undefined)[], lengths: readonly number[], queued: boolean): void {
+    const begun: [Session, number][] = [];
     try {
-      for (const session of sessions) {
-        if (!session) continue;
-        session.begin(this.pool);
-        begun.push(session);
-      }
+      sessions.forEach((session, i) => {
+        if (!session) return;
+        session.begin(this.pool, lengths[i]!, queued);
+        begun.push([session, lengths[i]!]);
+      });
     } catch (error) {
-      for (const session of begun) session.end(0);
+      for (const [session, tokens] of begun) session.withdraw(tokens);
       throw error;
     }
   }

@@ -16,6 +16,11 @@ export interface Snapshot {
  */
 export class Session implements Closable {
   private tokens = 0;
+  /** Tokens of runs that have begun and not ended. */
+  private ahead = 0;
+  private runs = 0;
+  /** Whether one of the runs under way or just ended failed. */
+  private failed = false;
   private status: "ready" | "running" | "broken" | "closed" = "ready";
 
   /** @internal */
@@ -30,6 +35,11 @@ export class Session implements Closable {
     return this.tokens;
   }
 
+  /** Tokens seen when the runs that have begun are done. @internal */
+  get nextPosition(): number {
+    return this.tokens + this.ahead;
+  }
+
   async snapshot(): Promise<Snapshot> {
     this.expect("ready", "snapshot()");
     return { position: this.tokens, layout: this.pool.layout, states: await this.pool.readSlot(this.slot) };
@@ -40,13 +50,14 @@ export class Session implements Closable {
     if (this.status !== "broken") this.expect("ready", "restore()");
     this.pool.check(snapshot);
     this.status = "running";
+    this.runs++;
     let written = false;
     try {
       await this.pool.writeSlot(this.slot, snapshot.states);
       this.tokens = snapshot.position;
       written = true;
     } finally {
-      this.end(written ? 0 : undefined);
+      this.end(0, written);
     }
   }
 
@@ -63,23 +74,47 @@ export class Session implements Closable {
     }
   }
 
-  /** @internal */
-  begin(pool: StatePool): void {
+  /**
+   * @param tokens that the run brings
+   * @param queued whether it may begin behind runs that have not ended: a device takes runs in their order
+   * @internal
+   */
+  begin(pool: StatePool, tokens: number, queued = false): void {
     if (pool !== this.pool) {
       throw new UsageError(expected("a session of the model that runs", "a run", "one of another model"), {
         code: "SESSION_MISMATCH",
         hint: "Open a session here and restore() a snapshot of the other into it.",
       });
     }
-    this.expect("ready", "a run");
+    if (!(queued && this.status === "running")) this.expect("ready", "a run");
     this.status = "running";
+    this.runs++;
+    this.ahead += tokens;
   }
 
-  /** @internal Once for each begin(); no tokens when the work did not finish. */
-  end(tokens: number | undefined): void {
-    this.tokens += tokens ?? 0;
+  /**
+   * Once for each begin(), in their order.
+   *
+   * @returns whether what the run gave stands on a sound state: not when it or a run before it failed
+   * @internal
+   */
+  end(tokens: number, done: boolean): boolean {
+    this.runs--;
+    this.ahead -= tokens;
+    const sound = done && !this.failed;
+    if (sound) this.tokens += tokens;
+    else this.failed = true;
+    if (this.runs > 0) return sound;
     if (this.status === "closed") this.pool.release(this.slot);
-    else this.status = tokens === undefined ? "broken" : "ready";
+    else this.status = this.failed ? "broken" : "ready";
+    this.failed = false;
+    return sound;
+  }
+
+  /** Takes back a begin() whose run was never given. @internal */
+  withdraw(tokens: number): void {
+    this.ahead -= tokens;
+    if (--this.runs === 0) this.status = "ready";
   }
 
   close(): void {

@@ -49,9 +49,15 @@ export class StackModel implements Closable {
    */
   async run(
     values: Float32Array,
-    { lengths = [values.length / this.stack.width], sessions = [], signal }: RunSequences = {},
+    { lengths = [values.length / this.stack.width], sessions = [], signal, queued }: RunSequences = {},
   ): Promise<Float32Array> {
-    const { features } = await this.model.run({ lengths, sessions, inputs: { values }, signal });
+    const { features } = await this.model.run({
+      lengths,
+      sessions,
+      inputs: { values },
+      signal,
+      ...(queued !== undefined && { queued }),
+    });
     return features as Float32Array;
   }
 
@@ -68,4 +74,6 @@ export interface RunSequences {
   lengths?: readonly number[];
   sessions?: readonly (Session | undefined)[];
   signal?: AbortSignal | undefined;
+  /** Whether the run may be given before earlier runs of its sessions have ended: it begins behind them. */
+  queued?: boolean;
 }

@@ -73,6 +73,46 @@ describe("sessions keep their state apart", () => {
   });
 });
 
+describe("runs queued behind one another", () => {
+  test("give what runs one after the other give", async () => {
+    const model = await load(2);
+    const [one, other] = [await model.open(), await model.open()];
+    const x = tokens(24);
+    const pieces = [0, 5, 6, 20, 24].flatMap((to, i, all) => (i ? [x.subarray(all[i - 1]! * 16, to * 16)] : []));
+    const queued = pieces.map((piece) => model.run(piece, { sessions: [one], queued: true }));
+    expect(one.position).toBe(0);
+    for (const [i, piece] of pieces.entries()) {
+      expect(await queued[i]).toEqual(await model.run(piece, { sessions: [other] }));
+    }
+    expect(one.position).toBe(24);
+    expect((await one.snapshot()).states).toEqual((await other.snapshot()).states);
+  });
+
+  test("give nothing when one before them did not finish", async () => {
+    const model = await load(1);
+    const session = await model.open();
+    const abort = new AbortController();
+    const first = model.run(tokens(8), { sessions: [session], queued: true, signal: abort.signal });
+    const second = model.run(tokens(8), { sessions: [session], queued: true });
+    abort.abort();
+    await expect(first).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(second).rejects.toMatchObject({ code: "ABORTED" });
+    expect(session.position).toBe(0);
+    await expect(session.snapshot()).rejects.toMatchObject({ code: "SESSION_NOT_READY" });
+  });
+
+  test("hold the slot of a closed session until the last has ended", async () => {
+    const model = await load(1);
+    const session = await model.open();
+    const runs = [1, 2].map(() => model.run(tokens(8), { sessions: [session], queued: true }));
+    session.close();
+    await runs[0];
+    await expect(model.open()).rejects.toMatchObject({ code: "NO_FREE_SLOT" });
+    await runs[1];
+    await model.open();
+  });
+});
+
 describe("snapshots that do not belong are refused and change nothing", () => {
   test("of other shapes with as many bytes", async () => {
     const [two, four] = [await load(1, 2), await load(1, 4)];
