@@ -47,7 +47,9 @@ await main(() => {
   const relative = (file) => file.slice(root.length + 1);
   const packages = bundledPackages();
   // What scripts/gpu needs of the facade, whose other parts decode media.
-  const facade = ["assemble.js", "random-encoder.js"].map((name) => `packages/krait/dist/${name}`);
+  const facade = ["assemble.js", "features.js", "random-encoder.js", "run-chunks.js"].map(
+    (name) => `packages/krait/dist/${name}`,
+  );
   const compiled = packages.flatMap((name) => [`packages/${name}/package.json`, `packages/${name}/dist`]);
   archive(
     "tree",

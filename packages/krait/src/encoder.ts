@@ -21,12 +21,13 @@ import {
 import { type Device, openDevice } from "@krait/runtime";
 import { createLogMel, type LogMel, type TextTokenizer } from "@krait/tokenizers";
 import { z } from "zod";
-import { type AssembledChunk, assembleChunks } from "./assemble.js";
-import { type FeaturePart, type Features, featurePart, joinParts } from "./features.js";
+import { assembleChunks } from "./assemble.js";
+import { type FeaturePart, type Features, joinParts } from "./features.js";
 import { openTokenizer } from "./open-tokenizer.js";
 import { openSequence, type Taps } from "./pipeline.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { builtInConfig, seededDigest } from "./random-encoder.js";
+import { runChunks } from "./run-chunks.js";
 import type { Source } from "./sources.js";
 
 const loadSchema = z.strictObject({
@@ -253,36 +254,19 @@ export class Encoder implements Closable {
       signal: leaving.signal,
     });
     const chunks = assembleChunks(sequence, this.config, this.native.maxTokens);
-    let ahead: Promise<IteratorResult<AssembledChunk, void>> | undefined;
-    const running: { features: Promise<Float32Array>; columns: AssembledChunk["columns"] }[] = [];
+    const parts = runChunks(this.native, chunks, { session, depth, signal });
     try {
-      ahead = chunks.next();
+      // By hand: a for-await that is left would wait for `parts` before the decoder hears of it.
       for (;;) {
-        while (ahead && running.length < depth) {
-          // The first of two runs is not kept waiting for a chunk that is slow to come.
-          const next = await (running[0] ? Promise.race([ahead, running[0].features]) : ahead);
-          if (next instanceof Float32Array) break;
-          ahead = undefined;
-          if (next.done || !next.value) break;
-          const { chunk, columns } = next.value;
-          const features = this.native.run(chunk, [session], signal, depth > 1);
-          ahead = chunks.next();
-          // Their errors are thrown when they are awaited, not while the run before is still going.
-          features.catch(() => {});
-          ahead.catch(() => {});
-          running.push({ features, columns });
-        }
-        const first = running.shift();
-        if (!first) return;
-        const part = featurePart(await first.features, this.dim, first.columns);
+        const { value: part } = await parts.next();
+        if (!part) return;
         report?.(part);
         yield part;
       }
     } finally {
       signal?.removeEventListener("abort", onAbort);
       leaving.abort();
-      await Promise.allSettled([ahead, ...running.map((r) => r.features)]);
-      await chunks.return();
+      await parts.return();
       await sequence.return();
       this.streaming.delete(session);
       if (!options.session) session.close();

@@ -1,0 +1,49 @@
+import type { EncoderModel, Session } from "@krait/nn";
+import type { AssembledChunk } from "./assemble.js";
+import { type FeaturePart, featurePart } from "./features.js";
+
+export interface RunChunksOptions {
+  session: Session;
+  /** Runs under way at a time: with two, a GPU begins a chunk while the features of the one before it are taken in. */
+  depth: 1 | 2;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Encodes chunks in their order and yields their features. While one is computed the next is assembled; nothing is read ahead of a
+ * consumer that holds back by more than that. Ends `chunks`, and waits for what runs, however it is left.
+ */
+export async function* runChunks(
+  model: EncoderModel,
+  chunks: AsyncGenerator<AssembledChunk, void, undefined>,
+  { session, depth, signal }: RunChunksOptions,
+): AsyncGenerator<FeaturePart, void, undefined> {
+  const running: { features: Promise<Float32Array>; columns: AssembledChunk["columns"] }[] = [];
+  let ahead: Promise<IteratorResult<AssembledChunk, void>> | undefined = chunks.next();
+  try {
+    for (;;) {
+      while (ahead && running.length < depth) {
+        // The first of two runs is not kept waiting for a chunk that is slow to come.
+        const next: IteratorResult<AssembledChunk, void> | Float32Array = await (running[0]
+          ? Promise.race([ahead, running[0].features])
+          : ahead);
+        if (next instanceof Float32Array) break;
+        ahead = undefined;
+        if (next.done || !next.value) break;
+        const { chunk, columns } = next.value;
+        const features = model.run(chunk, [session], signal, depth > 1);
+        ahead = chunks.next();
+        // Their errors are thrown when they are awaited, not while the run before is still going.
+        features.catch(() => {});
+        ahead.catch(() => {});
+        running.push({ features, columns });
+      }
+      const first = running.shift();
+      if (!first) return;
+      yield featurePart(await first.features, model.dim, first.columns);
+    }
+  } finally {
+    await Promise.allSettled([ahead, ...running.map((r) => r.features)]);
+    await chunks.return();
+  }
+}
