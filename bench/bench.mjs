@@ -1,0 +1,54 @@
+// Times the CPU engine and whatever else has rows: npm run bench -- [--only TEXT] [--quick] [--list] [--threads N] [--out FILE.json]
+//
+// Every bench/rows/*.mjs exports `rows`: an array of { id, run }, with `run(kit)` giving one flat record of numbers and strings (a result),
+// or { skipped: "why" }. By custom: `ms` (median), `floorMs` (roofline), `baselineMs` and `ratio`, or rates as `tokensPerSecond`.
+import { readdirSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { commitOf } from "../scripts/gpu/commit.mjs";
+import { openKit } from "./lib/kit.mjs";
+
+const { values: flags } = parseArgs({
+  options: {
+    only: { type: "string" },
+    quick: { type: "boolean" },
+    list: { type: "boolean" },
+    threads: { type: "string" },
+    out: { type: "string" },
+  },
+});
+const folder = new URL("./rows/", import.meta.url);
+const files = readdirSync(folder).filter((file) => file.endsWith(".mjs"));
+const rows = [];
+for (const file of files.sort()) rows.push(...(await import(new URL(file, folder).href)).rows);
+const chosen = rows.filter(({ id }) => flags.only === undefined || id.includes(flags.only));
+if (flags.list) {
+  for (const { id } of chosen) console.log(id);
+  process.exit(0);
+}
+
+const shown = (value) =>
+  typeof value === "number" ? String(Number(value.toPrecision(value >= 1000 ? 6 : 4))) : String(value);
+const kit = await openKit({ quick: flags.quick ?? false, threads: Number(flags.threads ?? 0) });
+for (const [name, value] of Object.entries(kit.machine)) console.log(`${name.padEnd(28)} ${shown(value)}`);
+const results = [];
+for (const { id, run } of chosen) {
+  const began = performance.now();
+  let result;
+  try {
+    result = await run(kit);
+  } catch (error) {
+    result = { failure: error.message };
+    process.exitCode = 1;
+  }
+  results.push({ id, ...result });
+  const fields = Object.entries(result).map(([name, value]) => `${name} ${shown(value)}`);
+  console.log(`${id.padEnd(36)} ${fields.join("  ")}  [${((performance.now() - began) / 1000).toFixed(1)} s]`);
+}
+await kit.close();
+// A part of the rows is no record of the machine.
+const whole = flags.only === undefined && !flags.quick;
+const out = flags.out ?? (whole ? new URL("./results/cpu.json", import.meta.url) : undefined);
+if (out !== undefined) {
+  const record = { machine: kit.machine, date: new Date().toISOString(), commit: commitOf(), rows: results };
+  writeFileSync(out, `${JSON.stringify(record, null, 1)}\n`);
+}
