@@ -1,5 +1,14 @@
-import { AbortedError, type Closable, expected, type TypedArray, throwIfAborted, UsageError } from "@krait/core";
-import { capacityBytes, type Dim, Graph, type Value, verify } from "@krait/graph";
+import {
+  AbortedError,
+  type Closable,
+  EnvironmentError,
+  expected,
+  KraitError,
+  type TypedArray,
+  throwIfAborted,
+  UsageError,
+} from "@krait/core";
+import { capacityBytes, type Dim, encode, Graph, plan, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { isPiecewise } from "./checkpoints/index.js";
 import type { Session } from "./session.js";
@@ -38,6 +47,19 @@ export interface ModelRun {
   signal?: AbortSignal | undefined;
   /** Whether it may be given before earlier runs of its sessions have ended: it begins behind them. */
   queued?: boolean;
+}
+
+/** The same error with what the model was planned to take, by which its options can be chosen. */
+function withSizes(error: KraitError, graph: Graph): EnvironmentError {
+  const bytesOf = (kind: "parameter" | "state") =>
+    [...graph.bindings.values()].filter((v) => v.binding?.kind === kind).reduce((n, v) => n + capacityBytes(v), 0);
+  const [weights, states, working] = [bytesOf("parameter"), bytesOf("state"), encode(plan(graph)).arenaBytes];
+  const sizes = `${weights} bytes of weights, ${states} of states and ${working} of working memory`;
+  return new EnvironmentError(`${error.message}; ${graph.name} takes ${sizes}`, {
+    code: error.code,
+    hint: "Working memory falls with chunkTokens, states with slots, weights with dtype bf16.",
+    cause: error,
+  });
 }
 
 /** Weights, states and a program on one device: the part that every kind of model shares. */
@@ -111,7 +133,7 @@ export class Model implements Closable {
     } catch (error) {
       pool?.close();
       for (const buffer of weights) buffer.close();
-      throw error;
+      throw KraitError.is(error) && error.code === "OUT_OF_MEMORY" ? withSizes(error, graph) : error;
     }
   }
 

@@ -141,3 +141,12 @@ describe("snapshots that do not belong are refused and change nothing", () => {
     await model.run(tokens(1), { sessions: [session] });
   });
 });
+
+test("a model that does not fit says what it was planned to take", async () => {
+  const stack = { ...options, attention: { ...attention, heads: 2 } };
+  const loading = StackModel.create(device, stack, seededWeights(1), { maxTokens: 2 ** 34, slots: 2 });
+  await expect(loading).rejects.toMatchObject({
+    code: "OUT_OF_MEMORY",
+    message: expect.stringMatching(/bytes of weights, \d+ of states and \d{12,} of working memory$/),
+  });
+});

@@ -133,7 +133,7 @@ export class Device implements Closable {
 
 /**
  * Opens a device. Throws `EnvironmentError`: ADDON_* when the native part is missing, CUDA_UNAVAILABLE when `cuda` was asked for
- * and cannot serve, with the reason.
+ * and cannot serve, with the reason. Throws `UsageError` (DEVICE_INDEX_INVALID) for an index that no device has.
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const { device, index, threads } = parseOptions(deviceOptionsSchema, options, "openDevice()");
@@ -141,17 +141,29 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   if (device !== "cpu") {
     const cuda = inspectCuda();
     if (cuda.path && cuda.devices > 0) {
+      if (index >= cuda.devices) {
+        throw new UsageError(
+          expected(`an index below ${cuda.devices}, the number of CUDA devices`, "a device", index),
+          {
+            code: "DEVICE_INDEX_INVALID",
+            hint: "Leave index out for the first; `krait doctor` lists them, and CUDA_VISIBLE_DEVICES may hide some.",
+          },
+        );
+      }
       try {
         return new Device("cuda", new addon.Device({ plugin: cuda.path, index, threads: 0 }));
       } catch (error) {
-        // `auto` may fall back to the CPU, but not from a device that was named and is not there.
-        if (device === "cuda" || index >= cuda.devices) throw fromNative(error, "opening the CUDA device");
+        if (device === "cuda") throw fromNative(error, "opening the CUDA device");
       }
-    } else if (device === "cuda") {
-      throw new EnvironmentError(`Expected a CUDA device for device "cuda" but none can serve: ${cuda.reason}`, {
-        code: "CUDA_UNAVAILABLE",
-        hint: 'Use device "cpu" or "auto", or see `krait doctor` for what is missing.',
-      });
+    } else if (device === "cuda" || index > 0) {
+      // `auto` may fall back to the CPU, but not from a device that was named.
+      throw new EnvironmentError(
+        `Expected a CUDA device for ${index > 0 ? `index ${index}` : 'device "cuda"'} but none can serve: ${cuda.reason}`,
+        {
+          code: "CUDA_UNAVAILABLE",
+          hint: 'Use device "cpu" or "auto", or see `krait doctor` for what is missing.',
+        },
+      );
     }
   }
   try {
