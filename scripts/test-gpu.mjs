@@ -56,6 +56,14 @@ if (!flags.only) {
     }
   }
 }
+if (!flags.only && !flags.small) {
+  const { checkHuge } = await import("./gpu/huge-check.mjs");
+  for (const row of await checkHuge(device)) {
+    record({ ...row, failures: row.error <= row.bound ? [] : [`${row.error} is beyond ${row.bound}`] });
+  }
+  const { checkRefusals } = await import("./gpu/refusals.mjs");
+  for (const { id, failures } of await checkRefusals(cuda.devices)) record({ id, error: 0, bound: 0, failures });
+}
 await device.close();
 if (flags.demo && existsSync(flags.demo)) {
   const { checkDemo } = await import("./gpu/demo-check.mjs");
