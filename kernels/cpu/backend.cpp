@@ -10,19 +10,24 @@
 #include <vector>
 
 #include "cpu.h"
+#include "half.h"
 #include "onednn.h"
 
 namespace krait::cpu {
 namespace {
 
-using Kernel = Status (*)(const Call&, const Cpu&);
+struct Entry {
+  Status (*kernel)(const Call&, const Cpu&);
+  bool reads_bf16;
+};
 
-#define KRAIT_ENTRY(name, Args) [](const Call& c, const Cpu& cpu) { return name(unpack_##name(c), cpu); },
-constexpr Kernel kKernels[] = {KRAIT_OPS(KRAIT_ENTRY)};
+#define KRAIT_ENTRY(name, Args) {[](const Call& c, const Cpu& cpu) { return name(unpack_##name(c), cpu); }, kReadsBf16<Args>},
+constexpr Entry kEntries[] = {KRAIT_OPS(KRAIT_ENTRY)};
 #undef KRAIT_ENTRY
 
 struct Device {
   Cpu cpu;
+  KeptMemory workspace;  // of the executor thread
   std::vector<std::chrono::steady_clock::time_point> marks;
 };
 
@@ -54,15 +59,20 @@ void copy(void*, void* to, const void* from, int64_t bytes, Status*) { std::memc
 void fill(void*, void* to, int32_t byte, int64_t bytes, Status*) { std::memset(to, byte, static_cast<size_t>(bytes)); }
 
 void run(void* device, int64_t op, const Call* call, Status* status) {
+  auto* at = static_cast<Device*>(device);
+  bool is_narrow = false;
   for (int32_t i = 0; i < kOps[op].operand_count; ++i) {
     const Tensor& t = call->operands[i];
-    if (t && (t.dtype == DType::bf16 || t.dtype == DType::f16)) {
-      *status = error(StatusCode::unsupported, "Expected f32 for %s of %s on the CPU but received a 16-bit float", kOps[op].operands[i].name,
+    if (!t) continue;
+    if (t.dtype == DType::f16) {
+      *status = error(StatusCode::unsupported, "Expected f32 or bf16 for %s of %s on the CPU but received f16", kOps[op].operands[i].name,
                       kOps[op].name);
       return;
     }
+    is_narrow = is_narrow || t.dtype == DType::bf16;
   }
-  *status = kKernels[op](*call, static_cast<const Device*>(device)->cpu);
+  const Entry& entry = kEntries[op];
+  *status = is_narrow && !entry.reads_bf16 ? run_widened(kOps[op], *call, at->cpu, at->workspace, entry.kernel) : entry.kernel(*call, at->cpu);
 }
 
 void synchronize(void*, Status*) {}

@@ -2,9 +2,27 @@
 #include <cstring>
 
 #include "cpu.h"
+#include "half.h"
 #include "rows.h"
 
 namespace krait::cpu {
+
+namespace {
+
+void copy_row(const Tensor& from, int64_t row, const Tensor& to, int64_t to_row, int64_t width) {
+  const int64_t at = row * from.stride[0];
+  const int64_t to_at = to_row * to.stride[0];
+  if (from.dtype == to.dtype) {
+    const int64_t size = dtype_size(from.dtype);
+    std::memcpy(to.as<char>() + to_at * size, from.as<char>() + at * size, static_cast<size_t>(width * size));
+  } else if (from.dtype == DType::bf16) {
+    widen_rows(1, 1, width, from.as<uint16_t>() + at, width, to.as<float>() + to_at, width);
+  } else {
+    narrow_rows(1, 1, width, from.as<float>() + at, width, to.as<uint16_t>() + to_at, width);
+  }
+}
+
+}  // namespace
 
 Status embedding(const EmbeddingArgs& a, const Cpu& cpu) {
   const int64_t vocabulary = a.table.dim[0];
@@ -20,7 +38,7 @@ Status embedding(const EmbeddingArgs& a, const Cpu& cpu) {
       wrong.store(t, std::memory_order_relaxed);
       continue;
     }
-    std::memcpy(a.y.as<float>() + t * a.y.stride[0], a.table.as<float>() + id * a.table.stride[0], sizeof(float) * static_cast<size_t>(width));
+    copy_row(a.table, id, a.y, t, width);
   }
   const int64_t t = wrong.load();
   if (t < 0) return {};

@@ -3,10 +3,14 @@
 #include "hwy/foreach_target.h"
 //
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
+#include <vector>
 
 #include "activations-inl.h"
 #include "cpu.h"
 #include "gemm.h"
+#include "half.h"
 #include "hwy/highway.h"
 #include "onednn.h"
 #include "part-inl.h"
@@ -18,8 +22,9 @@ namespace {
 
 // What is left to do when a piece of the product is there.
 struct Rest {
-  float* y;
-  int64_t stride;
+  const float* sums;  // of the whole product; y itself where that is float32
+  int64_t step;
+  const Tensor* y;
   const float* bias;  // may be null
   LinearArgs::Activation activation;
 };
@@ -32,31 +37,41 @@ HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 namespace {
 
-template <typename F, bool kBias>
-void FinishRow(const float* HWY_RESTRICT bias, int64_t count, float* HWY_RESTRICT y) {
+template <typename F, bool kBias, typename To>
+void FinishRow(const float* HWY_RESTRICT bias, int64_t count, const float* sums, To* y) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    auto v = hn::LoadU(d, y + i);
+    auto v = hn::LoadU(d, sums + i);
     if constexpr (kBias) v = hn::Add(v, hn::LoadU(d, bias + i));
-    hn::StoreU(F::Of(d, v), d, y + i);
+    StoreRow(F::Of(d, v), d, y + i);
   }
   if (i == count) return;
-  auto v = LoadPart(d, y + i, count - i);
+  auto v = LoadPart(d, sums + i, count - i);
   if constexpr (kBias) v = hn::Add(v, LoadPart(d, bias + i, count - i));
   StorePart(F::Of(d, v), d, y + i, count - i);
 }
 
+template <typename F, typename To>
+void FinishTo(const Rest& rest, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  for (int64_t t = row; t < row + rows; ++t) {
+    const float* sums = rest.sums + t * rest.step + column;
+    To* y = rest.y->as<To>() + t * rest.y->stride[0] + column;
+    if (rest.bias != nullptr) {
+      FinishRow<F, true>(rest.bias + column, columns, sums, y);
+    } else {
+      FinishRow<F, false>(nullptr, columns, sums, y);
+    }
+  }
+}
+
 template <typename F>
 void FinishWith(const Rest& rest, int64_t row, int64_t rows, int64_t column, int64_t columns) {
-  for (int64_t t = row; t < row + rows; ++t) {
-    float* y = rest.y + t * rest.stride + column;
-    if (rest.bias != nullptr) {
-      FinishRow<F, true>(rest.bias + column, columns, y);
-    } else {
-      FinishRow<F, false>(nullptr, columns, y);
-    }
+  if (rest.y->dtype == DType::bf16) {
+    FinishTo<F, uint16_t>(rest, row, rows, column, columns);
+  } else {
+    FinishTo<F, float>(rest, row, rows, column, columns);
   }
 }
 
@@ -78,6 +93,76 @@ void FinishRows(const Rest& rest, int64_t row, int64_t rows, int64_t column, int
   }
 }
 
+// The weights of a row lie in pairs, one float's upper and lower half: x is laid out to match, in blocks of one vector of even and one
+// of odd elements, zeros behind its end.
+void SplitPairs(const uint16_t* x, int64_t k, float* to) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
+  for (int64_t i = 0; i < (k + 2 * lanes - 1) / (2 * lanes) * 2 * lanes; ++i) {
+    const uint32_t bits = i < k ? static_cast<uint32_t>(x[i]) << 16 : 0u;
+    std::memcpy(to + i / (2 * lanes) * 2 * lanes + i % 2 * lanes + i % (2 * lanes) / 2, &bits, sizeof(bits));
+  }
+}
+
+// kRows rows of x with kColumns rows of weights, which are read once as they lie.
+template <int kRows, int kColumns>
+HWY_INLINE void PairDots(const float* x, int64_t x_step, const uint16_t* weights, int64_t w_step, int64_t k, float* out, int64_t out_step) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToUnsigned<decltype(d)> bits;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  hn::Vec<decltype(d)> even[kRows][kColumns];
+  hn::Vec<decltype(d)> odd[kRows][kColumns];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) even[r][c] = odd[r][c] = hn::Zero(d);
+  }
+  const auto add = [&](auto load, int64_t i) HWY_ATTR {
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) {
+      const auto pair = load(weights + c * w_step + i);
+      const auto low = hn::BitCast(d, hn::ShiftLeft<16>(pair));
+      const auto high = hn::BitCast(d, hn::And(pair, hn::Set(bits, 0xffff0000u)));
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        even[r][c] = hn::MulAdd(hn::LoadU(d, x + r * x_step + i), low, even[r][c]);
+        odd[r][c] = hn::MulAdd(hn::LoadU(d, x + r * x_step + i + lanes), high, odd[r][c]);
+      }
+    }
+  };
+  int64_t i = 0;
+  for (; i + 2 * lanes <= k; i += 2 * lanes) {
+    add([&](const uint16_t* from) HWY_ATTR { return hn::LoadU(bits, reinterpret_cast<const uint32_t*>(from)); }, i);
+  }
+  if (i < k) {
+    add(
+        [&](const uint16_t* from) HWY_ATTR {
+          HWY_ALIGN uint16_t part[2 * hn::MaxLanes(d)] = {0};
+          std::copy(from, from + (k - i), part);
+          return hn::Load(bits, reinterpret_cast<const uint32_t*>(part));
+        },
+        i);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) out[r * out_step + c] = hn::GetLane(hn::SumOfLanes(d, hn::Add(even[r][c], odd[r][c])));
+  }
+}
+
+// out[rows, from … to) of x [rows, x_step] and weights [·, k].
+void PairColumns(const float* x, int64_t x_step, int64_t rows, const uint16_t* weights, int64_t w_step, int64_t k, int64_t from, int64_t to,
+                 float* out, int64_t out_step) {
+  int64_t j = from;
+  const auto all_rows = [&](auto columns) HWY_ATTR {
+    constexpr int kColumns = decltype(columns)::value;
+    int64_t r = 0;
+    for (; r + 2 <= rows; r += 2) PairDots<2, kColumns>(x + r * x_step, x_step, weights + j * w_step, w_step, k, out + r * out_step + j, out_step);
+    if (r < rows) PairDots<1, kColumns>(x + r * x_step, x_step, weights + j * w_step, w_step, k, out + r * out_step + j, out_step);
+  };
+  for (; j + 4 <= to; j += 4) all_rows(std::integral_constant<int, 4>());
+  for (; j < to; ++j) all_rows(std::integral_constant<int, 1>());
+}
+
 }  // namespace
 }  // namespace krait::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -86,6 +171,8 @@ HWY_AFTER_NAMESPACE();
 namespace krait::cpu {
 
 HWY_EXPORT(FinishRows);
+HWY_EXPORT(SplitPairs);
+HWY_EXPORT(PairColumns);
 
 namespace {
 
@@ -116,6 +203,107 @@ bool onednn_linear(const LinearArgs& a, int threads, const GemmFinish& finish) {
   return good;
 }
 
+// Where the sums of a 16-bit product gather before they are narrowed: per thread, kept from call to call.
+KeptMemory& kept_memory() {
+  thread_local KeptMemory kept;
+  return kept;
+}
+
+// Rows that are better done by dot products than by oneDNN, which packs the weights first.
+constexpr int64_t kPairRows = 3;
+constexpr int64_t kBlockRows = 512;
+constexpr int64_t kBlockColumns = 1024;
+constexpr int64_t kPadding = 64;  // floats that a row of pairs may take more than its elements
+
+Status starved(int64_t bytes) {
+  return error(StatusCode::out_of_memory, "Expected %lld bytes per thread for a matrix product but the system gave none",
+               static_cast<long long>(bytes));
+}
+
+// A few rows: the weights come once from memory.
+Status pair_linear(const LinearArgs& a, const Cpu& cpu, Rest rest) {
+  const int64_t m = a.x.dim[0];
+  const int64_t k = a.x.dim[1];
+  const int64_t n = a.weight.dim[0];
+  const int64_t x_step = k + kPadding;
+  const bool in_place = a.y.dtype == DType::f32;
+  const int64_t bytes = (m * x_step + (in_place ? 0 : m * n)) * static_cast<int64_t>(sizeof(float));
+  float* x = static_cast<float*>(kept_memory().reserve(bytes));
+  if (x == nullptr) return starved(bytes);
+  for (int64_t t = 0; t < m; ++t) HWY_DYNAMIC_DISPATCH(SplitPairs)(a.x.as<uint16_t>() + t * a.x.stride[0], k, x + t * x_step);
+  float* sums = in_place ? a.y.as<float>() : x + m * x_step;
+  rest.sums = sums;
+  rest.step = in_place ? a.y.stride[0] : n;
+  const int threads = gemm_threads(cpu, m, n, k);
+  const int64_t piece = (n + threads * 4 - 1) / (threads * 4) * 4;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t j = 0; j < n; j += piece) {
+    const int64_t end = std::min(n, j + piece);
+    HWY_DYNAMIC_DISPATCH(PairColumns)(x, x_step, m, a.weight.as<uint16_t>(), a.weight.stride[0], k, j, end, sums, rest.step);
+    finish_rows(&rest, 0, m, j, end - j);
+  }
+  return {};
+}
+
+// sums[rows, columns] of a block, on this thread, where it may be float32 copies that are multiplied.
+Status block_product(const LinearArgs& a, int64_t row, int64_t rows, int64_t column, int64_t columns, float* copies, float* sums, int64_t step) {
+  const int64_t k = a.x.dim[1];
+  if (a.x.dtype == DType::f32) {
+    const float* x = a.x.as<float>() + row * a.x.stride[0];
+    const float* weight = a.weight.as<float>() + column * a.weight.stride[0];
+    if (k > 0 && onednn_gemm_nt(rows, columns, k, x, a.x.stride[0], weight, a.weight.stride[0], 0.0f, sums, step)) return {};
+    return gemm_nt(Cpu{1}, rows, columns, k, x, a.x.stride[0], weight, a.weight.stride[0], 0.0f, sums, step);
+  }
+  const uint16_t* x = a.x.as<uint16_t>() + row * a.x.stride[0];
+  const uint16_t* weight = a.weight.as<uint16_t>() + column * a.weight.stride[0];
+  if (k > 0 && onednn_gemm_nt(rows, columns, k, x, a.x.stride[0], weight, a.weight.stride[0], 0.0f, sums, step)) return {};
+  float* wide_weight = copies + rows * k;
+  widen_rows(1, rows, k, x, a.x.stride[0], copies, k);
+  widen_rows(1, columns, k, weight, a.weight.stride[0], wide_weight, k);
+  if (k > 0 && onednn_gemm_nt(rows, columns, k, copies, k, wide_weight, k, 0.0f, sums, step)) return {};
+  return gemm_nt(Cpu{1}, rows, columns, k, copies, k, wide_weight, k, 0.0f, sums, step);
+}
+
+// Products with 16-bit operands or results, in blocks that each thread finishes while they are in its cache.
+Status narrow_linear(const LinearArgs& a, const Cpu& cpu, const Rest& rest) {
+  const int64_t m = a.x.dim[0];
+  const int64_t k = a.x.dim[1];
+  const int64_t n = a.weight.dim[0];
+  const bool copies = a.x.dtype == DType::bf16 && !onednn_has_bf16();
+  // Columns first: two threads that share the rows read different weights.
+  const int threads = gemm_threads(cpu, m, n, k);
+  const int64_t row_blocks = (m + kBlockRows - 1) / kBlockRows;
+  const int64_t rows_each = (m + row_blocks - 1) / row_blocks;
+  const int64_t least = (n + kBlockColumns - 1) / kBlockColumns;
+  const int64_t column_blocks = row_blocks % threads == 0 ? least : std::min((least + threads - 1) / threads * threads, std::max<int64_t>(1, n / 16));
+  const int64_t columns_each = (n + column_blocks - 1) / column_blocks;
+  const int64_t bytes = (rows_each * columns_each + (copies ? (rows_each + columns_each) * k : 0)) * static_cast<int64_t>(sizeof(float));
+  Status status;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (int64_t block = 0; block < row_blocks * column_blocks; ++block) {
+    const int64_t row = block % row_blocks * rows_each;
+    const int64_t column = block / row_blocks * columns_each;
+    const int64_t rows = std::min(rows_each, m - row);
+    const int64_t columns = std::min(columns_each, n - column);
+    if (rows <= 0 || columns <= 0) continue;
+    float* memory = static_cast<float*>(kept_memory().reserve(bytes));
+    const bool in_place = a.y.dtype == DType::f32;
+    float* sums = in_place ? a.y.as<float>() + row * a.y.stride[0] + column : memory;
+    const int64_t step = in_place ? a.y.stride[0] : columns;
+    const Status done = memory == nullptr ? starved(bytes) : block_product(a, row, rows, column, columns, memory + rows_each * columns_each, sums, step);
+    if (!done.ok()) {
+#pragma omp critical(krait_linear)
+      status = done;
+      continue;
+    }
+    Rest here = rest;
+    here.sums = sums - row * step - column;
+    here.step = step;
+    finish_rows(&here, row, rows, column, columns);
+  }
+  return status;
+}
+
 }  // namespace
 
 Status linear(const LinearArgs& a, const Cpu& cpu) {
@@ -123,7 +311,16 @@ Status linear(const LinearArgs& a, const Cpu& cpu) {
   const int64_t k = a.x.dim[1];
   const int64_t n = a.weight.dim[0];
   if (m == 0 || n == 0) return {};
-  const Rest rest{a.y.as<float>(), a.y.stride[0], a.bias.as<float>(), a.activation};
+  std::vector<float> wide_bias;
+  const float* bias = a.bias.as<float>();
+  if (a.bias && a.bias.dtype == DType::bf16) {
+    wide_bias.resize(static_cast<size_t>(n));
+    widen_rows(1, 1, n, a.bias.as<uint16_t>(), n, wide_bias.data(), n);
+    bias = wide_bias.data();
+  }
+  const Rest rest{a.y.as<float>(), a.y.stride[0], &a.y, bias, a.activation};
+  if (a.x.dtype == DType::bf16 && (m <= kPairRows || (m <= kFewRows && !onednn_has_bf16()))) return pair_linear(a, cpu, rest);
+  if (a.x.dtype == DType::bf16 || a.y.dtype == DType::bf16) return narrow_linear(a, cpu, rest);
   GemmFinish finish;
   if (a.bias || a.activation != LinearArgs::Activation::identity) finish = {finish_rows, &rest};
   if (m > kFewRows && k > 0 && onednn_linear(a, gemm_threads(cpu, m, n, k), finish)) return {};

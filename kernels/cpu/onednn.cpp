@@ -19,6 +19,9 @@ namespace {
 // Declared by hand so that no header is needed; the same in oneDNN 2 and 3. dnnl_sgemm is row-major and returns 0 on success.
 using SgemmFunction = int (*)(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha, const float* a, int64_t lda,
                               const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+// Exported but not in the headers: the same with bf16 patterns, from oneDNN 1 on.
+using BfloatFunction = int (*)(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha, const uint16_t* a, int64_t lda,
+                               const uint16_t* b, int64_t ldb, float beta, float* c, int64_t ldc);
 struct Version {
   int major;
   int minor;
@@ -37,8 +40,17 @@ struct WithIntResult<R (*)(A...)> {
 static_assert(std::is_same_v<WithIntResult<decltype(&dnnl_sgemm)>::type, SgemmFunction>);
 #endif
 
+bool has_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 struct Library {
   SgemmFunction sgemm = nullptr;
+  BfloatFunction bf16 = nullptr;
   char version[32] = "own";
 
   Library() {
@@ -54,6 +66,7 @@ struct Library {
         dlclose(handle);
         continue;
       }
+      if (has_bf16()) bf16 = reinterpret_cast<BfloatFunction>(dlsym(handle, "dnnl_gemm_bf16bf16f32"));
       const Version* v = version_of();
       std::snprintf(version, sizeof(version), "onednn %d.%d.%d", v->major, v->minor, v->patch);
       return;
@@ -73,6 +86,14 @@ bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda
   const SgemmFunction sgemm = library().sgemm;
   return sgemm != nullptr && sgemm('N', 'T', m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc) == 0;
 }
+
+bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta, float* c,
+                    int64_t ldc) {
+  const BfloatFunction bf16 = library().bf16;
+  return bf16 != nullptr && bf16('N', 'T', m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc) == 0;
+}
+
+bool onednn_has_bf16() { return library().bf16 != nullptr; }
 
 const char* onednn_version() { return library().version; }
 

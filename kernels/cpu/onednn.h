@@ -9,6 +9,12 @@ namespace krait::cpu {
 bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
                     int64_t ldc);
 
+// The same from bf16 patterns, accumulated in float32. False also where the processor has no bf16 instructions: there float32 is faster.
+bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta, float* c,
+                    int64_t ldc);
+
+bool onednn_has_bf16();
+
 // "onednn 2.6.3", or "own" when it is not there.
 const char* onednn_version();
 

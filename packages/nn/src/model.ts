@@ -83,12 +83,6 @@ export class Model implements Closable {
     options: ModelOptions = {},
   ): Promise<Model> {
     const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, signal } = options;
-    if (device.kind === "cpu" && dtype !== "f32") {
-      throw new UsageError(expected('"f32"', "the dtype of a model on the CPU", dtype), {
-        code: "DTYPE_UNSUPPORTED",
-        hint: "16-bit models run on CUDA; leave dtype out on the CPU.",
-      });
-    }
     const graph = new Graph(name);
     const T = graph.symbol("T", maxTokens);
     const S = graph.symbol("S", maxSequences);

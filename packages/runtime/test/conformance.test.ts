@@ -11,7 +11,7 @@ test("every op with kernels has a case table", () => {
 });
 
 const devices = [
-  { kind: "cpu", dtypes: ["f32"], available: true },
+  { kind: "cpu", dtypes: ["f32", "bf16"], available: true },
   { kind: "cuda", dtypes: ["f32", "bf16"], available: cuda.devices > 0 },
 ] as const;
 
