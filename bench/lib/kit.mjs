@@ -10,7 +10,20 @@ export const median = (values) => [...values].sort((a, b) => a - b)[values.lengt
 const PATTERN = 1 << 20; // elements of random data, repeated to fill a buffer
 const pattern = Float32Array.from({ length: PATTERN }, () => Math.random() * 2 - 1);
 // Step sizes must be positive and small where they come already through softplus; decays as trained models have them.
-const shapedBy = { dt: (x) => 0.05 + 0.04 * x, aLog: (x) => 1 + x, A_log: (x) => 1 + x };
+const shapes = { dt: (x) => 0.05 + 0.04 * x, aLog: (x) => 1 + x, A_log: (x) => 1 + x, other: (x) => 0.2 * x };
+const patterns = new Map();
+
+/** The pattern for a tensor of this name in this many bytes per element. */
+function patternFor(name, size) {
+  const last = name.split(".").at(-1);
+  const shape = last in shapes ? last : "other";
+  const key = `${shape} ${size}`;
+  if (!patterns.has(key)) {
+    const data = pattern.map(shapes[shape]);
+    patterns.set(key, size === 2 ? Uint16Array.from(data, toBf16) : data);
+  }
+  return patterns.get(key);
+}
 
 export async function openKit({ quick, threads }) {
   const device = await openDevice({ device: "cpu", ...(threads > 0 && { threads }) });
@@ -29,11 +42,9 @@ export async function openKit({ quick, threads }) {
   async function randomBuffer(name, value) {
     const buffer = await device.allocate(capacityBytes(value));
     const size = dtypeSize(value.dtype);
-    const map = shapedBy[name.split(".").at(-1)] ?? ((x) => 0.2 * x);
-    const some = pattern.subarray(0, Math.min(PATTERN, buffer.bytes / size));
-    const data = size === 2 ? Uint16Array.from(some, (x) => toBf16(map(x))) : some.map(map);
+    const some = patternFor(name, size);
     for (let at = 0; at < buffer.bytes; at += PATTERN * size) {
-      await buffer.write(data.subarray(0, Math.min(PATTERN, (buffer.bytes - at) / size)), at);
+      await buffer.write(some.subarray(0, Math.min(PATTERN, (buffer.bytes - at) / size)), at);
     }
     return buffer;
   }

@@ -188,30 +188,47 @@ Recordings::Entry& Recordings::find(const RunRequest& request) {
   return entries_.front();
 }
 
-Status run_program(LoadedProgram& loaded, const RunRequest& request) {
+Device::Finish launch_program(LoadedProgram& loaded, const RunRequest& request) {
   Run run(loaded, request);
   Status status = run.bind();
-  if (!status.ok()) return status;
+  if (!status.ok()) return [status] { return status; };
   status = run.copy_in();
   if (status.ok()) status = run.run_recorded(loaded.recordings.get());
   if (status.ok()) status = run.copy_out();
-  return run.finish(status);
+  const krait_backend_table& table = loaded.device->backend();
+  void* context = loaded.device->context();
+  if (table.checkpoint == nullptr) {
+    status = run.finish(status);
+    return [status] { return status; };
+  }
+  // Even after an error: nothing may still be running on memory that is about to be given away.
+  Status marked;
+  void* ticket = table.checkpoint(context, &marked);
+  if (ticket == nullptr) return [status = status.ok() ? marked : status] { return status; };
+  return [&table, context, ticket, status] {
+    Status finished;
+    table.wait(context, ticket, &finished);
+    return status.ok() ? finished : status;
+  };
 }
+
+Status run_program(LoadedProgram& loaded, const RunRequest& request) { return launch_program(loaded, request)(); }
 
 Status measure_program(LoadedProgram& loaded, const RunRequest& request, Measurement* measurement) {
   Run run(loaded, request);
   Status status = run.bind();
-  if (!status.ok()) return status;
-  status = run.copy_in();
+  // Ops may use the memory of inputs again once nothing needs them: every repetition brings them anew.
   for (int32_t i = 0; status.ok() && i < measurement->warmup; ++i) {
-    status = measurement->per_op ? run.run_ops() : run.run_recorded(loaded.recordings.get());
+    status = run.copy_in();
+    if (status.ok()) status = measurement->per_op ? run.run_ops() : run.run_recorded(loaded.recordings.get());
   }
   status = run.finish(status);
   // Slot 0 is a repetition's start; the marks after it are its ops, or its end alone.
   const int32_t marks = measurement->per_op ? static_cast<int32_t>(loaded.program.nodes.size()) : 1;
   const int32_t stride = marks + 1;
   for (int32_t r = 0; status.ok() && r < measurement->repeats; ++r) {
-    status = run.mark(r * stride);
+    status = run.copy_in();
+    if (status.ok()) status = run.mark(r * stride);
     if (status.ok()) status = measurement->per_op ? run.run_ops(r * stride + 1) : run.run_recorded(loaded.recordings.get());
     if (status.ok() && !measurement->per_op) status = run.mark(r * stride + 1);
   }

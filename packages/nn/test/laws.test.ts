@@ -11,6 +11,7 @@ const values = (tokens: number, width: number) => Float32Array.from({ length: to
 
 const devices = [
   { kind: "cpu", dtype: "f32", available: true },
+  { kind: "cpu", dtype: "bf16", available: true },
   { kind: "cuda", dtype: "f32", available: inspectCuda().devices > 0 },
   { kind: "cuda", dtype: "bf16", available: inspectCuda().devices > 0 },
 ] as const;
