@@ -46,7 +46,7 @@ for (const table of await loadCaseTables()) {
     record({ id: `${table.op}/${dtype}`, cases: cases.length, error, bound, failures });
   }
 }
-if (!flags.only) {
+if (!flags.only && !flags.small) {
   for (const [name, layout] of Object.entries(lawLayouts)) {
     for (const dtype of ["f32", "bf16"]) {
       for (const { law, error, bound } of await checkLaws(device, layout, dtype, seed)) {

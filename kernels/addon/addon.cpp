@@ -117,6 +117,22 @@ bool bytes_of(const Napi::Value& value, Bytes* bytes) {
   return true;
 }
 
+// Fewer bytes are copied sooner than handed over.
+constexpr int64_t kLeastExternalBytes = 64 << 10;
+
+// What came out of a run, without a copy where it is large: the bytes go back when JavaScript has no more use for them.
+Napi::ArrayBuffer to_array_buffer(Napi::Env env, const std::shared_ptr<Staging>& staging) {
+  const size_t bytes = static_cast<size_t>(staging->bytes());
+  if (staging->bytes() >= kLeastExternalBytes) {
+    auto* held = new std::shared_ptr<Staging>(staging);
+    return Napi::ArrayBuffer::New(
+        env, staging->data(), bytes, [](Napi::Env, void*, std::shared_ptr<Staging>* hint) { delete hint; }, held);
+  }
+  Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, bytes);
+  if (bytes > 0) std::memcpy(copy.Data(), staging->data(), bytes);
+  return copy;
+}
+
 struct AddonData {
   std::unique_ptr<Completions> completions;
   Napi::FunctionReference buffer;
@@ -269,8 +285,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   void attach(std::shared_ptr<LoadedProgram> loaded) { loaded_ = std::move(loaded); }
 
  private:
-  // The common part of run and measure: { symbols, inputs, outputs, buffers }. The message names what is wrong.
-  const char* read_request(const Napi::Object& options, RunRequest* request, std::vector<Napi::ObjectReference>* targets) {
+  // The common part of run and measure: { symbols, inputs, outputs (in bytes), buffers }. The message names what is wrong.
+  const char* read_request(const Napi::Object& options, RunRequest* request) {
     if (!loaded_) return "Expected an open program but received one that is closed";
     const Napi::Array symbols = options.Get("symbols").As<Napi::Array>();
     const Napi::Array inputs = options.Get("inputs").As<Napi::Array>();
@@ -285,10 +301,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (bytes.size > 0) std::memcpy(request->inputs.back()->data(), bytes.data, bytes.size);
     }
     for (uint32_t i = 0; i < outputs.Length(); ++i) {
-      Bytes bytes{};
-      if (!bytes_of(outputs.Get(i), &bytes)) return "Expected a typed array for every output";
-      request->outputs.push_back(loaded_->device->stage(static_cast<int64_t>(bytes.size)));
-      targets->push_back(Napi::Persistent(outputs.Get(i).As<Napi::Object>()));
+      request->outputs.push_back(loaded_->device->stage(outputs.Get(i).As<Napi::Number>().Int64Value()));
     }
     for (uint32_t i = 0; i < buffers.Length(); ++i) {
       BufferObject* buffer = BufferObject::Unwrap(buffers.Get(i).As<Napi::Object>());
@@ -305,28 +318,25 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return result;
   }
 
-  // run(request) → { done: Promise, cancel() }
+  // run(request) → { done: Promise<ArrayBuffer[]>, cancel() }
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     auto request = std::make_shared<RunRequest>();
-    auto targets = std::make_shared<std::vector<Napi::ObjectReference>>();
-    if (const char* fault = read_request(info[0].As<Napi::Object>(), request.get(), targets.get())) {
+    if (const char* fault = read_request(info[0].As<Napi::Object>(), request.get())) {
       return handle(env, reject(env, invalid(fault)), Napi::Function::New(env, [](const Napi::CallbackInfo&) {}));
     }
-    auto [promise, done] =
-        data_of(env).completions->start([request, targets](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
-          for (size_t i = 0; i < targets->size(); ++i) {
-            Bytes to{};
-            const Staging& from = *request->outputs[i];
-            // The array may have been detached meanwhile; then it has no bytes.
-            if (bytes_of((*targets)[i].Value(), &to) && static_cast<int64_t>(to.size) == from.bytes() && to.size > 0) {
-              std::memcpy(to.data, from.data(), to.size);
-            }
-          }
-          deferred.Resolve(e.Undefined());
-        });
+    auto [promise, done] = data_of(env).completions->start([request](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+      Napi::Array results = Napi::Array::New(e, request->outputs.size());
+      for (uint32_t i = 0; i < request->outputs.size(); ++i) results.Set(i, to_array_buffer(e, request->outputs[i]));
+      deferred.Resolve(results);
+    });
     auto loaded = loaded_;
-    loaded->device->submit([loaded, request] { return run_program(*loaded, *request); }, std::move(done));
+    loaded->device->submit_run(
+        [loaded, request] {
+          // Programs and memory stay until the device is done with them.
+          return [loaded, request, finish = launch_program(*loaded, *request)] { return finish(); };
+        },
+        std::move(done));
     auto cancel = request->cancel;
     return handle(env, promise, Napi::Function::New(env, [cancel](const Napi::CallbackInfo&) { cancel->store(true); }));
   }
@@ -335,8 +345,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   Napi::Value measure(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     auto request = std::make_shared<RunRequest>();
-    std::vector<Napi::ObjectReference> targets;
-    if (const char* fault = read_request(info[0].As<Napi::Object>(), request.get(), &targets)) return reject(env, invalid(fault));
+    if (const char* fault = read_request(info[0].As<Napi::Object>(), request.get())) return reject(env, invalid(fault));
     const Napi::Object options = info[1].As<Napi::Object>();
     auto measurement = std::make_shared<Measurement>();
     measurement->warmup = options.Get("warmup").As<Napi::Number>().Int32Value();

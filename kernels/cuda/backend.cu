@@ -24,6 +24,8 @@ constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
 // Two buffers of this size: while one is on its way the host fills or empties the other.
 constexpr int64_t kStagingBytes = int64_t{8} << 20;
 constexpr int kOldestCapability = 8;
+// Copies of at least this size go beside the computation, through device memory of their own.
+constexpr int64_t kLaneBytes = int64_t{256} << 10;
 
 long long number(int64_t n) { return static_cast<long long>(n); }
 
@@ -81,8 +83,32 @@ int32_t device_count(Status* status) {
   return 0;
 }
 
+// One direction of copies beside the main stream. The host's side of a copy is met by a buffer here; between it and the arena, which
+// the runs before may still use, the main stream copies in its own turn.
+struct Lane {
+  struct Buffer {
+    void* data = nullptr;
+    int64_t capacity = 0;
+    cudaEvent_t filled = nullptr;
+    cudaEvent_t emptied = nullptr;
+  };
+  cudaStream_t stream = nullptr;
+  Buffer buffers[2];
+  int64_t turn = 0;
+};
+
+// The end of a run on its way.
+struct Ticket {
+  cudaEvent_t computed = nullptr;
+  cudaEvent_t downloaded = nullptr;
+  int32_t* error_host = nullptr;  // pinned
+};
+
 struct Device {
   Cuda cuda;
+  Lane up, down;
+  std::vector<std::unique_ptr<Ticket>> tickets;  // all of them
+  std::vector<Ticket*> idle_tickets;
   void* staging[2] = {};
   cudaEvent_t staged[2] = {};  // the last copy from or to each buffer
   int64_t turn = 0;
@@ -92,6 +118,20 @@ struct Device {
 
   ~Device() {
     if (cuda.stream != nullptr) cudaStreamSynchronize(cuda.stream);
+    for (Lane* lane : {&up, &down}) {
+      if (lane->stream != nullptr) cudaStreamSynchronize(lane->stream);
+      for (Lane::Buffer& buffer : lane->buffers) {
+        if (buffer.filled != nullptr) cudaEventDestroy(buffer.filled);
+        if (buffer.emptied != nullptr) cudaEventDestroy(buffer.emptied);
+        if (buffer.data != nullptr) cudaFree(buffer.data);
+      }
+      if (lane->stream != nullptr) cudaStreamDestroy(lane->stream);
+    }
+    for (const auto& ticket : tickets) {
+      if (ticket->computed != nullptr) cudaEventDestroy(ticket->computed);
+      if (ticket->downloaded != nullptr) cudaEventDestroy(ticket->downloaded);
+      if (ticket->error_host != nullptr) cudaFreeHost(ticket->error_host);
+    }
     for (cudaEvent_t event : marks) cudaEventDestroy(event);
     for (int i = 0; i < 2; ++i) {
       if (staged[i] != nullptr) cudaEventDestroy(staged[i]);
@@ -150,6 +190,15 @@ Status start(Device* device, int32_t index) {
   cuda.multiprocessors = properties.multiProcessorCount;
   cuda.shared_memory_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
   if (!ok(cudaStreamCreateWithFlags(&cuda.stream, cudaStreamNonBlocking), "a stream")) return status;
+  for (Lane* lane : {&device->up, &device->down}) {
+    if (!ok(cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking), "a stream")) return status;
+    for (Lane::Buffer& buffer : lane->buffers) {
+      if (!ok(cudaEventCreateWithFlags(&buffer.filled, cudaEventDisableTiming), "an event") ||
+          !ok(cudaEventCreateWithFlags(&buffer.emptied, cudaEventDisableTiming), "an event")) {
+        return status;
+      }
+    }
+  }
   for (int i = 0; i < 2; ++i) {
     if (!ok(cudaHostAlloc(&device->staging[i], kStagingBytes, cudaHostAllocDefault), "pinned host memory") ||
         !ok(cudaEventCreateWithFlags(&device->staged[i], cudaEventDisableTiming), "an event")) {
@@ -277,16 +326,103 @@ void release_host(void*, void* memory) {
   cudaGetLastError();
 }
 
-void enqueue_upload(void* device, void* to, const void* from, int64_t bytes, Status* status) {
-  const cudaError_t result =
-      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, static_cast<Device*>(device)->cuda.stream);
+// The lane's next buffer with room for `bytes`; null when there is no memory for one.
+Lane::Buffer* next_buffer(Lane& lane, int64_t bytes) {
+  Lane::Buffer& buffer = lane.buffers[lane.turn++ % 2];
+  if (buffer.capacity >= bytes) return &buffer;
+  // Waits for all that uses the old one.
+  if (buffer.data != nullptr) cudaFree(buffer.data);
+  buffer.data = nullptr;
+  buffer.capacity = 0;
+  if (cudaMalloc(&buffer.data, static_cast<size_t>(bytes)) != cudaSuccess) {
+    buffer.data = nullptr;
+    cudaGetLastError();
+    return nullptr;
+  }
+  buffer.capacity = bytes;
+  return &buffer;
+}
+
+// source → buffer on `fill_stream`, buffer → target on `empty_stream`, each behind the other's last use of the buffer.
+cudaError_t through(const Lane::Buffer& buffer, void* to, const void* from, size_t bytes, cudaStream_t fill_stream, cudaStream_t empty_stream) {
+  cudaError_t result = cudaStreamWaitEvent(fill_stream, buffer.emptied, 0);
+  if (result == cudaSuccess) result = cudaMemcpyAsync(buffer.data, from, bytes, cudaMemcpyDefault, fill_stream);
+  if (result == cudaSuccess) result = cudaEventRecord(buffer.filled, fill_stream);
+  if (result == cudaSuccess) result = cudaStreamWaitEvent(empty_stream, buffer.filled, 0);
+  if (result == cudaSuccess) result = cudaMemcpyAsync(to, buffer.data, bytes, cudaMemcpyDefault, empty_stream);
+  if (result == cudaSuccess) result = cudaEventRecord(buffer.emptied, empty_stream);
+  return result;
+}
+
+void enqueue_upload(void* opened, void* to, const void* from, int64_t bytes, Status* status) {
+  Device& device = *static_cast<Device*>(opened);
+  Lane::Buffer* buffer = bytes >= kLaneBytes ? next_buffer(device.up, bytes) : nullptr;
+  const size_t size = static_cast<size_t>(bytes);
+  const cudaError_t result = buffer != nullptr ? through(*buffer, to, from, size, device.up.stream, device.cuda.stream)
+                                               : cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, device.cuda.stream);
   if (result != cudaSuccess) *status = failure(result, "a copy to the GPU");
 }
 
-void enqueue_download(void* device, void* to, const void* from, int64_t bytes, Status* status) {
-  const cudaError_t result =
-      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, static_cast<Device*>(device)->cuda.stream);
+void enqueue_download(void* opened, void* to, const void* from, int64_t bytes, Status* status) {
+  Device& device = *static_cast<Device*>(opened);
+  Lane::Buffer* buffer = bytes >= kLaneBytes ? next_buffer(device.down, bytes) : nullptr;
+  const size_t size = static_cast<size_t>(bytes);
+  const cudaError_t result = buffer != nullptr ? through(*buffer, to, from, size, device.cuda.stream, device.down.stream)
+                                               : cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, device.cuda.stream);
   if (result != cudaSuccess) *status = failure(result, "a copy from the GPU");
+}
+
+Ticket* take_ticket(Device& device, cudaError_t* result) {
+  if (!device.idle_tickets.empty()) {
+    Ticket* ticket = device.idle_tickets.back();
+    device.idle_tickets.pop_back();
+    return ticket;
+  }
+  device.tickets.push_back(std::make_unique<Ticket>());
+  Ticket* ticket = device.tickets.back().get();
+  *result = cudaEventCreateWithFlags(&ticket->computed, cudaEventDisableTiming);
+  if (*result == cudaSuccess) *result = cudaEventCreateWithFlags(&ticket->downloaded, cudaEventDisableTiming);
+  if (*result == cudaSuccess) *result = cudaHostAlloc(reinterpret_cast<void**>(&ticket->error_host), sizeof(int32_t), cudaHostAllocDefault);
+  return ticket;
+}
+
+Status refused(int32_t op) {
+  return error(StatusCode::invalid_argument, "Expected indices and borders within their bounds for %s but received others",
+               op < kOpCount ? kOps[op].name : "an op");
+}
+
+void* checkpoint(void* opened, Status* status) {
+  Device& device = *static_cast<Device*>(opened);
+  const Cuda& cuda = device.cuda;
+  cudaError_t result = cudaSuccess;
+  Ticket* ticket = take_ticket(device, &result);
+  // The word is cleared in the stream's own order: the next run is not blamed for this one.
+  if (result == cudaSuccess) {
+    result = cudaMemcpyAsync(ticket->error_host, cuda.error_word, sizeof(int32_t), cudaMemcpyDeviceToHost, cuda.stream);
+  }
+  if (result == cudaSuccess) result = cudaMemsetAsync(cuda.error_word, 0, sizeof(int32_t), cuda.stream);
+  if (result == cudaSuccess) result = cudaEventRecord(ticket->computed, cuda.stream);
+  if (result == cudaSuccess) result = cudaEventRecord(ticket->downloaded, device.down.stream);
+  if (result == cudaSuccess) return ticket;
+  *status = failure(result, "the end of a run to be marked");
+  // Nothing may still run on memory that is about to be given away.
+  cudaStreamSynchronize(cuda.stream);
+  cudaStreamSynchronize(device.down.stream);
+  cudaGetLastError();
+  return nullptr;
+}
+
+void wait(void* opened, void* taken, Status* status) {
+  Device& device = *static_cast<Device*>(opened);
+  Ticket* ticket = static_cast<Ticket*>(taken);
+  cudaError_t result = cudaEventSynchronize(ticket->computed);
+  if (result == cudaSuccess) result = cudaEventSynchronize(ticket->downloaded);
+  device.idle_tickets.push_back(ticket);
+  if (result != cudaSuccess) {
+    *status = failure(result, "the GPU to finish");
+  } else if (*ticket->error_host > 0) {
+    *status = refused(*ticket->error_host - 1);
+  }
 }
 
 void fill(void* device, void* to, int32_t byte, int64_t bytes, Status* status) {
@@ -316,14 +452,14 @@ void synchronize(void* opened, Status* status) {
   const Cuda& cuda = device.cuda;
   cudaError_t result = cudaMemcpyAsync(device.error_host, cuda.error_word, sizeof(int32_t), cudaMemcpyDeviceToHost, cuda.stream);
   if (result == cudaSuccess) result = cudaStreamSynchronize(cuda.stream);
+  if (result == cudaSuccess) result = cudaStreamSynchronize(device.down.stream);
   if (result != cudaSuccess) {
     *status = failure(result, "the GPU to finish");
     return;
   }
   const int32_t op = *device.error_host - 1;
   if (op < 0) return;
-  *status = error(StatusCode::invalid_argument, "Expected indices and borders within their bounds for %s but received others",
-                  op < kOpCount ? kOps[op].name : "an op");
+  *status = refused(op);
   *device.error_host = 0;
   result = cudaMemsetAsync(cuda.error_word, 0, sizeof(int32_t), cuda.stream);
   if (result != cudaSuccess) *status = failure(result, "the error word to be cleared");
@@ -394,6 +530,6 @@ void describe(void* device, char* json, int64_t capacity) {
 extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
   using namespace krait::cuda;
   static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
-                                            release, upload, download, fill, allocate_host, release_host, enqueue_upload, enqueue_download, run,          synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
+                                            release, upload, download, fill, allocate_host, release_host, enqueue_upload, enqueue_download, checkpoint, wait, run,          synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
   return &table;
 }

@@ -10,7 +10,9 @@ namespace krait {
 namespace {
 
 // Pinned memory that nothing uses, kept for the next copies.
-constexpr int64_t kMostIdleHostBytes = int64_t{256} << 20;
+constexpr int64_t kMostIdleHostBytes = int64_t{512} << 20;
+// And all of it, with what results hold that JavaScript has not let go; beyond, plain memory serves.
+constexpr int64_t kMostHostBytes = int64_t{1} << 30;
 constexpr int64_t kLeastHostBytes = 4096;
 
 // Of a handful of sizes per power of two, so that chunks of nearly the same length share buffers.
@@ -58,15 +60,21 @@ std::shared_ptr<Device> Device::open(const krait_backend_table* table, const kra
 }
 
 void Device::submit(std::function<Status()> work, Done done) {
+  submit(Job{[work = std::move(work)] { return Finish(work); }, std::move(done), false});
+}
+
+void Device::submit_run(std::function<Finish()> launch, Done done) { submit(Job{std::move(launch), std::move(done), true}); }
+
+void Device::submit(Job job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!closing_) {
-      jobs_.push_back({std::move(work), std::move(done)});
+      jobs_.push_back(std::move(job));
       wake_.notify_one();
       return;
     }
   }
-  done(error(StatusCode::cancelled, "Expected an open device but received one that is closed"));
+  job.done(error(StatusCode::cancelled, "Expected an open device but received one that is closed"));
 }
 
 std::shared_ptr<Memory> Device::allocate(int64_t bytes, Status* status) {
@@ -100,9 +108,10 @@ std::shared_ptr<Staging> Device::stage(int64_t bytes) {
       data = idle->second;
       idle_host_.erase(idle);
       idle_host_bytes_ -= capacity;
-    } else if (!finished_) {
+    } else if (!finished_ && host_bytes_ + capacity <= kMostHostBytes) {
       Status status;
       data = table_->allocate_host(context_, capacity, &status);
+      if (data != nullptr) host_bytes_ += capacity;
     }
   }
   // Plain memory is slower to copy, not wrong.
@@ -118,6 +127,7 @@ void Device::give_back(void* data, int64_t capacity) {
       idle_host_bytes_ += capacity;
       return;
     }
+    host_bytes_ -= capacity;
   }
   table_->release_host(nullptr, data);
 }
@@ -154,10 +164,38 @@ std::string Device::describe() const {
   return json;
 }
 
+void Device::end(const Finish& finish, Done done) {
+  Status status;
+  try {
+    status = finish();
+  } catch (const std::bad_alloc&) {
+    status = error(StatusCode::out_of_memory, "Expected host memory for the run but received none");
+  } catch (const std::exception& e) {
+    status = error(StatusCode::device, "Expected the run to finish but received %s", e.what());
+  }
+  done(status);
+}
+
 void Device::loop() {
+  // The one run that was launched and not waited for.
+  Finish running;
+  Done running_done;
+  const auto settle = [&] {
+    if (!running) return;
+    // Emptied before anyone hears of the end, with all that they hold.
+    Finish finish;
+    Done done;
+    finish.swap(running);
+    done.swap(running_done);
+    end([finish = std::move(finish)]() mutable {
+      const Status status = finish();
+      finish = nullptr;
+      return status;
+    }, std::move(done));
+  };
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [&] { return !jobs_.empty() || !garbage_.empty() || closing_; });
+    wake_.wait(lock, [&] { return running || !jobs_.empty() || !garbage_.empty() || closing_; });
     if (!garbage_.empty()) {
       std::vector<void*> garbage;
       garbage.swap(garbage_);
@@ -166,28 +204,35 @@ void Device::loop() {
       lock.lock();
       continue;
     }
-    if (jobs_.empty()) break;
+    if (jobs_.empty()) {
+      if (!running) break;
+      lock.unlock();
+      settle();
+      lock.lock();
+      continue;
+    }
     Job job = std::move(jobs_.front());
     jobs_.pop_front();
     const bool refuse = closing_;
     lock.unlock();
-    {
-      Status status;
-      if (refuse) {
-        status = error(StatusCode::cancelled, "Expected the device to stay open but received close()");
-      } else {
-        try {
-          status = job.work();
-        } catch (const std::bad_alloc&) {
-          status = error(StatusCode::out_of_memory, "Expected host memory for the run but received none");
-        } catch (const std::exception& e) {
-          status = error(StatusCode::device, "Expected the run to finish but received %s", e.what());
-        }
+    if (!job.overlaps || refuse || table_->checkpoint == nullptr) settle();
+    Finish finish;
+    if (refuse) {
+      finish = [] { return error(StatusCode::cancelled, "Expected the device to stay open but received close()"); };
+    } else {
+      try {
+        finish = job.launch();
+      } catch (const std::bad_alloc&) {
+        finish = [] { return error(StatusCode::out_of_memory, "Expected host memory for the run but received none"); };
+      } catch (const std::exception& e) {
+        finish = [what = std::string(e.what())] { return error(StatusCode::device, "Expected the run to start but received %s", what.c_str()); };
       }
-      job.work = nullptr;  // drops what the job held before anyone hears of its end
-      job.done(status);
-      job.done = nullptr;
     }
+    job.launch = nullptr;
+    settle();
+    running = std::move(finish);
+    running_done = std::move(job.done);
+    if (!job.overlaps || table_->checkpoint == nullptr) settle();
     lock.lock();
   }
   finished_ = true;

@@ -69,6 +69,11 @@ class Device : public std::enable_shared_from_this<Device> {
   // Runs `work` on the executor thread after all earlier jobs. Once the device is closed jobs fail with `cancelled`.
   void submit(std::function<Status()> work, Done done);
 
+  // The same in two steps: `launch` enqueues, the function it gives waits and tells how it went. The launch of one more such job may
+  // come between the two.
+  using Finish = std::function<Status()>;
+  void submit_run(std::function<Finish()> launch, Done done);
+
   std::shared_ptr<Memory> allocate(int64_t bytes, Status* status);
   void release(void* data);
 
@@ -91,9 +96,12 @@ class Device : public std::enable_shared_from_this<Device> {
   void loop();
 
   struct Job {
-    std::function<Status()> work;
+    std::function<Finish()> launch;
     Done done;
+    bool overlaps = false;  // whether it may be launched while the job before it still runs
   };
+  void submit(Job job);
+  static void end(const Finish& finish, Done done);
 
   const krait_backend_table* table_ = nullptr;
   void* context_ = nullptr;
@@ -103,6 +111,7 @@ class Device : public std::enable_shared_from_this<Device> {
   std::vector<void*> garbage_;
   std::multimap<int64_t, void*> idle_host_;  // by capacity
   int64_t idle_host_bytes_ = 0;
+  int64_t host_bytes_ = 0;  // the idle ones among them
   bool closing_ = false;
   bool finished_ = false;
   std::function<void()> closed_;

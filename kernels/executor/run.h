@@ -55,7 +55,10 @@ struct RunRequest {
   std::shared_ptr<std::atomic<bool>> cancel;
 };
 
-// Runs one program to its end: copies in, ops, copies out.
+// Starts one program: copies in, ops, copies out. What it gives waits for the end; both must outlive that.
+Device::Finish launch_program(LoadedProgram& loaded, const RunRequest& request);
+
+// Runs one program to its end.
 Status run_program(LoadedProgram& loaded, const RunRequest& request);
 
 struct Measurement {

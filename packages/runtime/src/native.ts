@@ -28,14 +28,16 @@ export interface NativeBuffer {
 }
 
 export interface NativeRun {
-  done: Promise<void>;
+  /** The outputs' bytes, in the order of the request. */
+  done: Promise<ArrayBuffer[]>;
   cancel(): void;
 }
 
 export interface NativeRequest {
   symbols: number[];
   inputs: ArrayBufferView[];
-  outputs: ArrayBufferView[];
+  /** Bytes of each. */
+  outputs: number[];
   buffers: NativeBuffer[];
 }
 

@@ -8,6 +8,7 @@ import {
   type TypedArray,
   throwIfAborted,
   UsageError,
+  viewTypedArray,
 } from "@krait/core";
 import {
   deriveBorders,
@@ -102,22 +103,27 @@ export class Program implements Closable {
     const { signal } = options;
     const what = `a run of ${this.graph.name}`;
     throwIfAborted(signal, what);
-    const { request, results } = this.prepare(options);
+    const { request, outputs } = this.prepare(options);
     let cancel = () => {};
     try {
       const run = this.native.run(request);
       cancel = run.cancel;
       signal?.addEventListener("abort", cancel, { once: true });
-      await run.done;
+      const bytes = await run.done;
       // It may have finished before the flag was read: whoever aborted still gets the one outcome.
       throwIfAborted(signal, what);
+      return Object.fromEntries(
+        outputs.map(({ name, dtype }, i) => [
+          name,
+          viewTypedArray(dtype, bytes[i]!, 0, bytes[i]!.byteLength / dtypeSize(dtype)),
+        ]),
+      );
     } catch (error) {
       if (signal?.aborted) throw new AbortedError(what, signal.reason);
       throw fromNative(error, what);
     } finally {
       signal?.removeEventListener("abort", cancel);
     }
-    return results;
   }
 
   /**
@@ -173,7 +179,7 @@ export class Program implements Closable {
   /** Checks a run's arguments against the graph and puts them into the order of the bindings. */
   private prepare({ symbols, inputs, buffers = {} }: RunOptions): {
     request: NativeRequest;
-    results: Record<string, TypedArray>;
+    outputs: { name: string; dtype: DType; bytes: number }[];
   } {
     const what = `a run of ${this.graph.name}`;
     if (this.closed)
@@ -181,14 +187,14 @@ export class Program implements Closable {
     const values = this.symbolValues(symbols, inputs);
     const count = (value: Value) => value.shape.reduce((n, d) => n * d.evaluate((s) => values.get(s)!), 1);
     const given: TypedArray[] = [];
-    const results: Record<string, TypedArray> = {};
+    const outputs: { name: string; dtype: DType; bytes: number }[] = [];
     const bound: NativeBuffer[] = [];
     for (const value of this.encoded.bindings) {
       const { kind, name } = value.binding!;
       if (kind === "input") {
         given.push(this.checkInput(name, value, count(value), inputs[name]));
       } else if (kind === "output") {
-        results[name] = newTypedArray(value.dtype, count(value));
+        outputs.push({ name, dtype: value.dtype, bytes: count(value) * dtypeSize(value.dtype) });
       } else {
         const buffer = buffers[name] ?? this.buffers.get(name);
         if (!buffer) {
@@ -203,10 +209,10 @@ export class Program implements Closable {
     const request = {
       symbols: this.encoded.symbols.map((s) => values.get(s)!),
       inputs: given,
-      outputs: Object.values(results),
+      outputs: outputs.map((o) => o.bytes),
       buffers: bound,
     };
-    return { request, results };
+    return { request, outputs };
   }
 
   private symbolValues(given: Record<string, number>, inputs: Record<string, TypedArray>): Map<Sym, number> {

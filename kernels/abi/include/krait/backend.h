@@ -34,6 +34,11 @@ struct krait_backend_table {
   void (*enqueue_upload)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
   void (*enqueue_download)(void* device, void* to, const void* from, int64_t bytes, krait::Status* status);
 
+  // What was enqueued so far, as a ticket to wait for while more is enqueued behind it; `wait` tells how it went and takes the ticket
+  // back. Null where nothing runs ahead of the host.
+  void* (*checkpoint)(void* device, krait::Status* status);
+  void (*wait)(void* device, void* ticket, krait::Status* status);
+
   // Enqueues one op; an error of the device may show only at synchronize.
   void (*run)(void* device, int64_t op, const krait::Call* call, krait::Status* status);
   void (*synchronize)(void* device, krait::Status* status);
