@@ -64,7 +64,7 @@ export async function openKit({ quick, threads }) {
       const { ops } = await program.measure(run, { warmup: 0, repeats: 3, perOp: true });
       const byOp = {};
       for (const { op, milliseconds: ms } of ops) byOp[op] = (byOp[op] ?? 0) + ms;
-      return { ms: median(milliseconds), byOp };
+      return { ms: median(milliseconds), bestMs: Math.min(...milliseconds), byOp };
     } finally {
       program?.close();
       for (const buffer of Object.values(buffers)) buffer.close();

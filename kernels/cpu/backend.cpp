@@ -2,6 +2,9 @@
 #include "backend.h"
 
 #include <omp.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include <chrono>
 #include <cstdlib>
@@ -43,12 +46,22 @@ void* open(const krait_device_options* options, Status*) {
 
 void close(void* device) { delete static_cast<Device*>(device); }
 
+// Weights are streamed from memory whole: with pages of 2 MiB far fewer addresses have to be translated.
+constexpr size_t kHugePage = 2u << 20;
+
 void* allocate(void*, int64_t bytes, Status* status) {
-  const size_t rounded = static_cast<size_t>((bytes + kArenaAlignment) / kArenaAlignment * kArenaAlignment);
-  void* data = std::aligned_alloc(kArenaAlignment, rounded);
-  if (data == nullptr) {
+  const bool huge = static_cast<size_t>(bytes) >= kHugePage;
+  const size_t unit = huge ? kHugePage : static_cast<size_t>(kArenaAlignment);
+  const size_t rounded = (static_cast<size_t>(bytes) / static_cast<size_t>(kArenaAlignment) + 1) * static_cast<size_t>(kArenaAlignment);
+  void* data = nullptr;
+  if (posix_memalign(&data, unit, rounded) != 0) {
     *status = error(StatusCode::out_of_memory, "Expected %lld bytes of memory but the system gave none", static_cast<long long>(bytes));
+    return nullptr;
   }
+#if defined(__linux__)
+  // Whole huge pages alone, so that no memory is taken that was not asked for. A refusal changes nothing but the speed.
+  if (huge) madvise(data, rounded / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
   return data;
 }
 
@@ -97,7 +110,7 @@ void describe(void* device, char* json, int64_t capacity) {
 
 const krait_backend_table* backend() {
   static const krait_backend_table table = {sizeof(krait_backend_table), kAbiHash, "cpu", device_count, open,        close,   allocate,
-                                            release, copy, copy, fill, nullptr, nullptr, nullptr, nullptr, run,        synchronize, nullptr, nullptr, nullptr, nullptr, mark, elapsed, describe};
+                                            release, copy, copy, fill, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, run,        synchronize, nullptr, nullptr, nullptr, nullptr, mark, elapsed, describe};
   return &table;
 }
 
