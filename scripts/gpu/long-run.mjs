@@ -42,7 +42,9 @@ const model = await EncoderModel.create(device, config, seededWeights(0), {
   dtype: onGpu ? "bf16" : "f32",
   maxTokens: Number(flags.chunk),
 });
-const logMel = await createLogMel(device, { melBins: config.inputs.audio.melBins, normalization: "fixed" });
+// As the encoder does: a queue of its own on the GPU.
+const frontEnds = await openDevice({ device: flags.device });
+const logMel = await createLogMel(frontEnds, { melBins: config.inputs.audio.melBins, normalization: "fixed" });
 
 async function* frames() {
   const some = Array.from({ length: 8 }, () => Uint8Array.from({ length: 224 * 224 * 3 }, () => Math.random() * 256));
@@ -142,4 +144,4 @@ console.log(JSON.stringify(result, null, 1));
 if (flags.out) writeFileSync(flags.out, `${JSON.stringify(result, null, 1)}\n`);
 logMel.close();
 model.close();
-await device.close();
+await Promise.all([device.close(), frontEnds.close()]);

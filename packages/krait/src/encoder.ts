@@ -112,6 +112,7 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
           layout: describeLayout(checkpoint.config),
         };
   let device: Device | undefined;
+  let frontEnds: Device | undefined;
   try {
     const { config } = checkpoint;
     const folder = typeof model === "string" ? model : undefined;
@@ -123,10 +124,14 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
       slots,
       signal,
     });
-    const logMel = config.inputs.audio ? await createLogMel(device, frontEnd(config.inputs.audio)) : undefined;
-    return new Encoder(device, native, tokenizer, logMel, identity, bounds, threads);
+    // A queue of their own on a GPU: a few mel frames for the next chunk need not wait until this chunk is encoded.
+    if (config.inputs.audio && device.kind === "cuda") frontEnds = await openDevice({ device: "cuda", index });
+    const logMel = config.inputs.audio
+      ? await createLogMel(frontEnds ?? device, frontEnd(config.inputs.audio))
+      : undefined;
+    return new Encoder(device, native, tokenizer, logMel, identity, bounds, threads, frontEnds);
   } catch (error) {
-    await device?.close();
+    await Promise.all([device?.close(), frontEnds?.close()]);
     throw error;
   } finally {
     await checkpoint.close();
@@ -173,6 +178,7 @@ export class Encoder implements Closable {
     /** Bounds on what one input may ask. */
     readonly limits: Limits,
     private readonly threads: number | undefined,
+    private readonly frontEnds: Device | undefined,
   ) {}
 
   get config(): EncoderConfig {
@@ -278,7 +284,7 @@ export class Encoder implements Closable {
     this.closed = true;
     this.logMel?.close();
     this.native.close();
-    await this.device.close();
+    await Promise.all([this.device.close(), this.frontEnds?.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
