@@ -198,7 +198,8 @@ HWY_INLINE void Dots(std::index_sequence<I...>, const Product& p, const float* a
 
 template <int64_t R>
 void DotColumns(const Product& p, int64_t row, int64_t from, int64_t to) {
-  constexpr int64_t N = R == 1 || (R < 4 && kManyRegisters) ? 8 : R < 4 || kManyRegisters ? 4 : 3;
+  // A single row waits for memory alone, which is fastest in the order of its addresses.
+  constexpr int64_t N = R == 1 ? 1 : R < 4 && kManyRegisters ? 8 : R < 4 || kManyRegisters ? 4 : 3;
   const float* a = p.a + row * p.lda;
   float* c = p.c + row * p.ldc;
   int64_t j = from;
