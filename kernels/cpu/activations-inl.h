@@ -85,11 +85,20 @@ struct GeluTanh {
   }
 };
 
-// log(1 + e^x) as max(x, 0) + log1p(e^−|x|): nothing overflows, and above 20 it is x to the last bit.
+// log(1 + e^x) as max(x, 0) + log(1 + e^−|x|): nothing overflows, and above 20 it is x to the last bit. With s = e / (2 + e) the logarithm
+// is 2·atanh(s), and atanh(s) / s a fit in s² over s ≤ 1/3 within 4e-9; no difference of nearly equal numbers.
 struct Softplus {
   template <class D, class V = hn::Vec<D>>
   static HWY_INLINE V Of(D d, V x) {
-    return hn::Add(hn::Max(hn::Zero(d), x), hn::Log1p(d, SafeExp(d, hn::Neg(hn::Abs(x)))));
+    const V e = SafeExp(d, hn::Neg(hn::Abs(x)));
+    const V s = hn::Div(e, hn::Add(e, hn::Set(d, 2.0f)));
+    const V u = hn::Mul(s, s);
+    V p = hn::Set(d, 0.14089166f);
+    p = hn::MulAdd(p, u, hn::Set(d, 0.13980302f));
+    p = hn::MulAdd(p, u, hn::Set(d, 0.20012455f));
+    p = hn::MulAdd(p, u, hn::Set(d, 0.33333157f));
+    p = hn::MulAdd(p, u, hn::Set(d, 1.0f));
+    return hn::MulAdd(hn::Add(s, s), p, hn::Max(hn::Zero(d), x));
   }
 };
 

@@ -19,6 +19,10 @@ namespace krait::cpu {
 inline constexpr int64_t kScanTokens = 16;     // staged at once
 inline constexpr int64_t kScanChannels = 512;  // of a block, at most: every row of a token costs a page of address translation
 inline constexpr int64_t kScanNarrowest = 16;  // and at least: what a cache line holds
+inline constexpr int64_t kScanStates = 256;    // of the record, at most
+// The staged tokens of a vector of channels, and a row more: a power of two apart they would share a few sets of the first-level cache.
+inline constexpr int64_t kScanRows = kScanTokens + 1;
+inline constexpr int64_t kScanStaged = kScanRows * kScanChannels;
 inline constexpr int64_t kScanArea = 16384;    // channels × states of a block, at most; a narrow one has room for the 256 states of the record
 
 }  // namespace krait::cpu
@@ -27,28 +31,48 @@ inline constexpr int64_t kScanArea = 16384;    // channels × states of a block,
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 
-// 2^x within 1e-7, zero below −127, NaN where x is. Not for x above 128.
-template <class D, class V = hn::Vec<D>>
+// 2^f − 1 over |f| ≤ 1/2, exactly 0 at 0. For float32 a fit of (2^f − 1) / f, within 1e-7 of 2^f. For bf16 one of third degree, within
+// 1.3e-4, whose slope at 0 is exact: what decays slowly multiplies small errors the longest.
+template <bool kShort, class D, class V = hn::Vec<D>>
+HWY_INLINE V Exp2Less1(D d, V f) {
+  V p;
+  if constexpr (kShort) {
+    p = hn::MulAdd(hn::Set(d, 0.05549126364f), f, hn::Set(d, 0.2421199846f));
+  } else {
+    p = hn::Set(d, 1.326472786e-3f);
+    p = hn::MulAdd(p, f, hn::Set(d, 9.671513264e-3f));
+    p = hn::MulAdd(p, f, hn::Set(d, 5.550733747e-2f));
+    p = hn::MulAdd(p, f, hn::Set(d, 0.2402224208f));
+  }
+  return hn::MulAdd(p, f, hn::Set(d, kShort ? 0.6931471806f : 0.6931469776f));
+}
+
+// 2^x, nothing far below −127, NaN where x is. Not for x above 128.
+template <bool kShort, class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp2(D d, V x) {
+#if HWY_TARGET == HWY_AVX3
+  // x less its nearest integer, which is nothing for −∞; the sum is that integer again and scales the result.
+  const V f = V{_mm512_reduce_ps(x.raw, 0x08)};
+  const V p = hn::MulAdd(Exp2Less1<kShort>(d, f), f, hn::Set(d, 1.0f));
+  return V{_mm512_scalef_ps(p.raw, hn::Sub(x, f).raw)};
+#else
   const hn::RebindToSigned<D> integers;
   x = hn::Max(hn::Set(d, -127.0f), x);
   // Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits.
   const V magic = hn::Set(d, 12582912.0f);
   const V rounded = hn::Add(x, magic);
   const V f = hn::Sub(x, hn::Sub(rounded, magic));
-  // A fit of (2^f − 1) / f over |f| ≤ 1/2 for the least relative error of 2^f; exactly 1 at 0.
-  V p = hn::Set(d, 1.326472786e-3f);
-  p = hn::MulAdd(p, f, hn::Set(d, 9.671513264e-3f));
-  p = hn::MulAdd(p, f, hn::Set(d, 5.550733747e-2f));
-  p = hn::MulAdd(p, f, hn::Set(d, 0.2402224208f));
-  p = hn::MulAdd(p, f, hn::Set(d, 0.6931469776f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  const V p = hn::MulAdd(Exp2Less1<kShort>(d, f), f, hn::Set(d, 1.0f));
   return hn::BitCast(d, hn::Add(hn::BitCast(integers, p), hn::ShiftLeft<23>(hn::BitCast(integers, rounded))));
+#endif
 }
 
 // One block of channels of one sequence. Arrays hold one vector of channels after the other, [channels / lanes, rows, lanes], so that what
 // a vector needs lies together; channels that fill up the last vector are zero.
+template <class E>
 struct ScanBlock {
+  static constexpr bool kNarrow = sizeof(E) == 2;
+
   const SelectiveScanArgs& a;
   int64_t first;     // channel
   int64_t channels;  // of this block
@@ -57,9 +81,16 @@ struct ScanBlock {
   alignas(64) float h[kScanArea];      // N rows
   alignas(64) float bias[kScanChannels] = {0};
   alignas(64) float skip[kScanChannels] = {0};
-  alignas(64) float steps[kScanTokens * kScanChannels];   // Δ, kScanTokens rows
-  alignas(64) float inputs[kScanTokens * kScanChannels];  // Δ·x, as many
-  alignas(64) float sums[kScanTokens * kScanChannels];    // y before the gate, as many
+  alignas(64) float steps[kScanStaged];   // Δ, kScanTokens rows
+  alignas(64) float inputs[kScanStaged];  // Δ·x, as many
+  alignas(64) float sums[kScanStaged];    // y before the gate, as many
+  // B and C of the staged tokens where they have to be widened, else where they lie.
+  float wide_b[kScanTokens * kScanStates];
+  float wide_c[kScanTokens * kScanStates];
+  const float* b_at;
+  const float* c_at;
+  int64_t b_step;
+  int64_t c_step;
 
   ScanBlock(const SelectiveScanArgs& args, int64_t from, int64_t count)
       : a(args), first(from), channels(count), states(args.B.dim[1]) {
@@ -76,7 +107,7 @@ struct ScanBlock {
     if (a.D) std::copy_n(a.D.as<float>() + first, channels, skip);
   }
 
-  float* row(const Tensor& t, int64_t token) const { return t.as<float>() + token * t.stride[0] + first; }
+  E* row(const Tensor& t, int64_t token) const { return t.as<E>() + token * t.stride[0] + first; }
 
   // From [channels, N] and back.
   void ToRows(const float* from, int64_t step, float* to) const {
@@ -90,17 +121,38 @@ struct ScanBlock {
     }
   }
 
+  // The rows of B or C of the staged tokens as float32.
+  void StageStates(const Tensor& from, int64_t token, int64_t count, float* wide, const float** at, int64_t* step) {
+    if constexpr (kNarrow) {
+      const FloatTag d;
+      for (int64_t t = 0; t < count; ++t) {
+        const E* source = from.as<E>() + (token + t) * from.stride[0];
+        for (int64_t n = 0; n < states; n += kLanes) {
+          const int64_t rest = std::min(kLanes, states - n);
+          StorePart(LoadPart(d, source + n, rest), d, wide + t * states + n, rest);
+        }
+      }
+      *at = wide;
+      *step = states;
+    } else {
+      *at = from.as<float>() + token * from.stride[0];
+      *step = from.stride[0];
+    }
+  }
+
   void Stage(int64_t token, int64_t count) {
     const FloatTag d;
+    StageStates(a.B, token, count, wide_b, &b_at, &b_step);
+    StageStates(a.C, token, count, wide_c, &c_at, &c_step);
     for (int64_t t = 0; t < count; ++t) {
-      const float* dt = row(a.dt, token + t);
-      const float* x = row(a.x, token + t);
+      const E* dt = row(a.dt, token + t);
+      const E* x = row(a.x, token + t);
       for (int64_t c = 0; c < channels; c += kLanes) {
         const int64_t rest = std::min(kLanes, channels - c);
         FloatVec step = hn::Add(LoadPart(d, dt + c, rest), hn::Load(d, bias + c));
         if (a.dt_softplus) step = Softplus::Of(d, step);
         const FloatVec input = LoadPart(d, x + c, rest);
-        const int64_t at = c * kScanTokens + t * kLanes;
+        const int64_t at = c * kScanRows + t * kLanes;
         hn::Store(step, d, steps + at);
         hn::Store(hn::Mul(step, input), d, inputs + at);
         hn::Store(hn::Mul(hn::Load(d, skip + c), input), d, sums + at);
@@ -110,15 +162,15 @@ struct ScanBlock {
 
   // kStates states from n on, for one vector of channels over `count` tokens. kBounded: Δ may be negative.
   template <int kStates, bool kBounded>
-  HWY_INLINE void Advance(int64_t token, int64_t count, int64_t c, int64_t n) {
+  HWY_INLINE void Advance(int64_t count, int64_t c, int64_t n) {
     const FloatTag d;
     const float* rate = rates + c * states + n * kLanes;
     float* kept = h + c * states + n * kLanes;
-    const float* step_at = steps + c * kScanTokens;
-    const float* input_at = inputs + c * kScanTokens;
-    float* sum_at = sums + c * kScanTokens;
-    const float* b = a.B.as<float>() + token * a.B.stride[0] + n;
-    const float* out = a.C.as<float>() + token * a.C.stride[0] + n;
+    const float* step_at = steps + c * kScanRows;
+    const float* input_at = inputs + c * kScanRows;
+    float* sum_at = sums + c * kScanRows;
+    const float* b = b_at + n;
+    const float* out = c_at + n;
     FloatVec s[kStates];
 #pragma GCC unroll 16
     for (int i = 0; i < kStates; ++i) s[i] = hn::Load(d, kept + i * kLanes);
@@ -130,37 +182,43 @@ struct ScanBlock {
       for (int i = 0; i < kStates; ++i) {
         FloatVec exponent = hn::Mul(step, hn::Load(d, rate + i * kLanes));
         if constexpr (kBounded) exponent = hn::Min(hn::Set(d, 128.0f), exponent);
-        s[i] = hn::MulAdd(Exp2(d, exponent), s[i], hn::Mul(input, hn::Set(d, b[i])));
+        s[i] = hn::MulAdd(Exp2<kNarrow>(d, exponent), s[i], hn::Mul(input, hn::Set(d, b[i])));
         sum = hn::MulAdd(s[i], hn::Set(d, out[i]), sum);
       }
       hn::Store(sum, d, sum_at + t * kLanes);
-      b += a.B.stride[0];
-      out += a.C.stride[0];
+      b += b_step;
+      out += c_step;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < kStates; ++i) hn::Store(s[i], d, kept + i * kLanes);
   }
 
+  // What comes next is fetched on the way: `ahead` tokens from `next` on.
   template <bool kBounded>
-  void AdvanceAll(int64_t token, int64_t count) {
+  void AdvanceAll(int64_t count, int64_t next, int64_t ahead) {
     constexpr int kMost = HWY_TARGET <= HWY_AVX3 ? 16 : 4;
     for (int64_t c = 0; c < channels; c += kLanes) {
-      int64_t n = 0;
-      for (; n + kMost <= states; n += kMost) Advance<kMost, kBounded>(token, count, c, n);
-      if constexpr (kMost > 4) {
-        for (; n + 4 <= states; n += 4) Advance<4, kBounded>(token, count, c, n);
+      for (int64_t t = next; t < next + ahead; ++t) {
+        __builtin_prefetch(row(a.dt, t) + c, 0, 2);
+        __builtin_prefetch(row(a.x, t) + c, 0, 2);
+        if (a.z) __builtin_prefetch(row(a.z, t - kScanTokens) + c, 0, 2);
       }
-      for (; n < states; ++n) Advance<1, kBounded>(token, count, c, n);
+      int64_t n = 0;
+      for (; n + kMost <= states; n += kMost) Advance<kMost, kBounded>(count, c, n);
+      if constexpr (kMost > 4) {
+        for (; n + 4 <= states; n += 4) Advance<4, kBounded>(count, c, n);
+      }
+      for (; n < states; ++n) Advance<1, kBounded>(count, c, n);
     }
   }
 
   void Finish(int64_t token, int64_t count) {
     const FloatTag d;
     for (int64_t t = 0; t < count; ++t) {
-      float* y = row(a.y, token + t);
+      E* y = row(a.y, token + t);
       for (int64_t c = 0; c < channels; c += kLanes) {
         const int64_t rest = std::min(kLanes, channels - c);
-        FloatVec sum = hn::Load(d, sums + c * kScanTokens + t * kLanes);
+        FloatVec sum = hn::Load(d, sums + c * kScanRows + t * kLanes);
         if (a.z) sum = hn::Mul(sum, Silu::Of(d, LoadPart(d, row(a.z, token + t) + c, rest)));
         StorePart(sum, d, y + c, rest);
       }
@@ -172,10 +230,11 @@ struct ScanBlock {
     for (int64_t token = from; token < to; token += kScanTokens) {
       const int64_t count = std::min(kScanTokens, to - token);
       Stage(token, count);
+      const int64_t ahead = std::min(kScanTokens, to - token - count);
       if (a.dt_softplus) {
-        AdvanceAll<false>(token, count);
+        AdvanceAll<false>(count, token + count, ahead);
       } else {
-        AdvanceAll<true>(token, count);
+        AdvanceAll<true>(count, token + count, ahead);
       }
       Finish(token, count);
     }
@@ -188,8 +247,11 @@ void ScanChannels(const SelectiveScanArgs& a, int64_t s, int64_t first, int64_t 
   if (borders[s] == borders[s + 1]) return;
   const int32_t slot = a.state && a.state_index ? a.state_index.as<int32_t>()[s] : -1;
   float* carried = slot < 0 ? nullptr : a.state.as<float>() + slot * a.state.stride[0] + first * a.B.dim[1];
-  ScanBlock block(a, first, channels);
-  block.Run(borders[s], borders[s + 1], carried);
+  if (a.x.dtype == DType::bf16) {
+    ScanBlock<uint16_t>(a, first, channels).Run(borders[s], borders[s + 1], carried);
+  } else {
+    ScanBlock<float>(a, first, channels).Run(borders[s], borders[s + 1], carried);
+  }
 }
 
 }  // namespace krait::cpu::HWY_NAMESPACE
@@ -207,9 +269,12 @@ Status selective_scan(const SelectiveScanArgs& a, const Cpu& cpu) {
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("selective_scan", a.x.dim[0]);
   const int64_t sequences = a.cu_seqlens.dim[0] - 1;
   const int64_t channels = a.x.dim[1];
-  const auto blocks_of = [&](int64_t width) { return (channels + width - 1) / width; };
-  int64_t width = kScanChannels;
-  while (width > kScanNarrowest && (width * a.B.dim[1] > kScanArea || sequences * blocks_of(width) < 2 * cpu.threads)) width /= 2;
+  // As wide as it may be, so that rows are read in long pieces, with some blocks for each thread.
+  const auto blocks_of = [&](int64_t most) { return (channels + most - 1) / most; };
+  const int64_t most = std::max(kScanNarrowest, std::min(kScanChannels, kScanArea / std::max<int64_t>(1, a.B.dim[1]) / kScanNarrowest * kScanNarrowest));
+  const int64_t wanted = sequences > 0 ? (2 * cpu.threads + sequences - 1) / sequences : 1;
+  const int64_t pieces = std::max(blocks_of(most), std::min(wanted, blocks_of(kScanNarrowest)));
+  const int64_t width = (blocks_of(pieces) + kScanNarrowest - 1) / kScanNarrowest * kScanNarrowest;
   const int64_t blocks = blocks_of(width);
   const int64_t units = sequences * blocks;
   const auto work = HWY_DYNAMIC_DISPATCH(ScanChannels);
