@@ -6,6 +6,7 @@
 
 #include "activations-inl.h"
 #include "borders.h"
+#include "half.h"
 #include "hwy/highway.h"
 #include "sequences.h"
 #include "tile-inl.h"
@@ -31,35 +32,62 @@ inline float* conv_tail(const CausalConv1dArgs& a, int64_t s) {
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 
-template <bool kPartial, int kTaps>
-HWY_INLINE void ConvVector(const float* const* rows, const float* weights, const float* start, float* y, bool silu, int64_t c, int64_t rest) {
+template <bool kPartial, class E>
+HWY_INLINE FloatVec LoadSome(const E* from, int64_t rest) {
+  if constexpr (kPartial) return LoadPart(FloatTag(), from, rest);
+  return LoadRow(FloatTag(), from);
+}
+
+template <bool kPartial, int kTaps, class In, class Out>
+HWY_INLINE void ConvVector(const In* const* rows, const float* weights, const float* start, Out* y, bool silu, int64_t c, int64_t rest) {
   const FloatTag d;
   FloatVec sum = LoadVec<kPartial>(start + c, rest);
 #pragma GCC unroll 4
-  for (int w = 0; w < kTaps; ++w) sum = hn::MulAdd(hn::LoadU(d, weights + w * kConvChannels + c), LoadVec<kPartial>(rows[w] + c, rest), sum);
+  for (int w = 0; w < kTaps; ++w) sum = hn::MulAdd(hn::LoadU(d, weights + w * kConvChannels + c), LoadSome<kPartial>(rows[w] + c, rest), sum);
   if (silu) sum = Silu::Of(d, sum);
-  StoreVec<kPartial>(sum, y + c, rest);
+  if constexpr (kPartial) {
+    StorePart(sum, d, y + c, rest);
+  } else {
+    StoreRow(sum, d, y + c);
+  }
 }
 
 // y = f(start + Σ_w weights[w] · rows[w]) over one row's channels.
-template <int kTaps>
-HWY_INLINE void ConvRow(const float* const* rows, const float* weights, const float* start, float* y, bool silu, int64_t channels) {
+template <int kTaps, class In, class Out>
+HWY_INLINE void ConvTaps(const In* const* rows, const float* weights, const float* start, Out* y, bool silu, int64_t channels) {
   int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes) ConvVector<false, kTaps>(rows, weights, start, y, silu, c, 0);
   if (c < channels) ConvVector<true, kTaps>(rows, weights, start, y, silu, c, channels - c);
 }
 
-void ConvPiece(const CausalConv1dArgs& a, const Pieces& pieces, const Pieces::Piece& piece, int64_t channel) {
+template <class In, class Out>
+void ConvRow(int64_t taps, const In* const* rows, const float* weights, const float* start, Out* y, bool silu, int64_t channels) {
+  switch (taps) {
+    case 1: return ConvTaps<1>(rows, weights, start, y, silu, channels);
+    case 2: return ConvTaps<2>(rows, weights, start, y, silu, channels);
+    case 3: return ConvTaps<3>(rows, weights, start, y, silu, channels);
+    default: return ConvTaps<4>(rows, weights, start, y, silu, channels);
+  }
+}
+
+// E: of x and y.
+template <class E>
+void ConvPieceOf(const CausalConv1dArgs& a, const Pieces& pieces, const Pieces::Piece& piece, int64_t channel) {
+  constexpr bool kNarrow = sizeof(E) == 2;
+  const FloatTag d;
   const int64_t channels = HWY_MIN(kConvChannels, a.x.dim[1] - channel);
   const int64_t width = a.weight.dim[1];
   const int64_t all = a.x.dim[1];
   const int64_t begin = pieces.borders[piece.sequence];
-  const float* x = a.x.as<float>() + begin * a.x.stride[0] + channel;
+  const E* x = a.x.as<E>() + begin * a.x.stride[0] + channel;
   const float* tail = conv_tail(a, piece.sequence);
   const bool silu = a.activation == CausalConv1dArgs::Activation::silu;
 
   alignas(64) static constexpr float kZeros[kConvChannels] = {0};
   alignas(64) float weights[kConvTaps * kConvChannels] = {0};
+  // Where x is narrow: the first tokens' rows widened, beside those of the tail, and the sums of wide convolutions.
+  alignas(64) float widened[kNarrow ? kConvTaps * kConvChannels : 1];
+  alignas(64) float sums[kNarrow ? kConvTokens * kConvChannels : 1];
   const float* bias = a.bias ? a.bias.as<float>() + channel : kZeros;
 
   for (int64_t w0 = 0; w0 < width; w0 += kConvTaps) {
@@ -68,21 +96,52 @@ void ConvPiece(const CausalConv1dArgs& a, const Pieces& pieces, const Pieces::Pi
     Transpose(from, a.weight.stride[0], channels, taps, weights, kConvChannels);
     const bool last = w0 + taps == width;
     for (int64_t t = piece.from; t < piece.to; ++t) {
-      const float* rows[kConvTaps];
-      for (int64_t w = 0; w < taps; ++w) {
-        const int64_t r = t - begin - (width - 1) + w0 + w;
-        rows[w] = r >= 0 ? x + r * a.x.stride[0] : tail != nullptr ? tail + (width - 1 + r) * all + channel : kZeros;
+      const int64_t first = t - begin - (width - 1) + w0;  // row of the first tap
+      E* y = a.y.as<E>() + t * a.y.stride[0] + channel;
+      // Wider convolutions gather their sum in y, or beside it where y is narrow.
+      float* gathered;
+      if constexpr (kNarrow) {
+        gathered = sums + (t - piece.from) * kConvChannels;
+      } else {
+        gathered = y;
       }
-      float* y = a.y.as<float>() + t * a.y.stride[0] + channel;
-      // Wider convolutions gather their sum in y.
-      const float* start = w0 == 0 ? bias : y;
-      switch (taps) {
-        case 1: ConvRow<1>(rows, weights, start, y, last && silu, channels); break;
-        case 2: ConvRow<2>(rows, weights, start, y, last && silu, channels); break;
-        case 3: ConvRow<3>(rows, weights, start, y, last && silu, channels); break;
-        default: ConvRow<4>(rows, weights, start, y, last && silu, channels); break;
+      const float* start = w0 == 0 ? bias : gathered;
+      const auto put = [&](auto rows) HWY_ATTR {
+        if (last) {
+          ConvRow(taps, rows, weights, start, y, silu, channels);
+        } else {
+          ConvRow(taps, rows, weights, start, gathered, false, channels);
+        }
+      };
+      if (!kNarrow || first < 0) {
+        const float* rows[kConvTaps];
+        for (int64_t w = 0; w < taps; ++w) {
+          const int64_t r = first + w;
+          if (r < 0) {
+            rows[w] = tail != nullptr ? tail + (width - 1 + r) * all + channel : kZeros;
+          } else if constexpr (kNarrow) {
+            float* to = widened + w * kConvChannels;
+            for (int64_t c = 0; c < channels; c += kLanes) hn::Store(LoadPart(d, x + r * a.x.stride[0] + c, HWY_MIN(kLanes, channels - c)), d, to + c);
+            rows[w] = to;
+          } else {
+            rows[w] = x + r * a.x.stride[0];
+          }
+        }
+        put(static_cast<const float* const*>(rows));
+      } else {
+        const E* rows[kConvTaps];
+        for (int64_t w = 0; w < taps; ++w) rows[w] = x + (first + w) * a.x.stride[0];
+        put(static_cast<const E* const*>(rows));
       }
     }
+  }
+}
+
+void ConvPiece(const CausalConv1dArgs& a, const Pieces& pieces, const Pieces::Piece& piece, int64_t channel) {
+  if (a.x.dtype == DType::bf16) {
+    ConvPieceOf<uint16_t>(a, pieces, piece, channel);
+  } else {
+    ConvPieceOf<float>(a, pieces, piece, channel);
   }
 }
 
@@ -105,7 +164,12 @@ void carry(const CausalConv1dArgs& a, const Pieces& pieces, int64_t s) {
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t at = length - rows + r;
     // Only later rows are moved to earlier places, so nothing is overwritten before it moved.
-    const float* from = at >= 0 ? a.x.as<float>() + (pieces.borders[s] + at) * a.x.stride[0] : tail + (rows + at) * channels;
+    const int64_t x_at = (pieces.borders[s] + at) * a.x.stride[0];
+    if (at >= 0 && a.x.dtype == DType::bf16) {
+      widen_rows(1, 1, channels, a.x.as<uint16_t>() + x_at, channels, tail + r * channels, channels);
+      continue;
+    }
+    const float* from = at >= 0 ? a.x.as<float>() + x_at : tail + (rows + at) * channels;
     std::memcpy(tail + r * channels, from, static_cast<size_t>(channels) * sizeof(float));
   }
 }

@@ -14,9 +14,12 @@ HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 namespace {
 
-// One group of one row. y first holds x · silu(gate): what is normalised and what the norm's scale multiplies differ only in the gate.
-void GatedGroup(const float* HWY_RESTRICT x, const float* HWY_RESTRICT gate, const float* HWY_RESTRICT weight, float* HWY_RESTRICT y,
-                int64_t width, float eps, bool norm_before_gate) {
+constexpr int64_t kKept = 8192;  // elements of a group that are kept in float32 where y is narrow
+
+// One group of one row. `open` first holds x · silu(gate): what is normalised and what the norm's scale multiplies differ only in the gate.
+template <class E, class Open>
+void GateAndNorm(const E* HWY_RESTRICT x, const E* HWY_RESTRICT gate, const float* HWY_RESTRICT weight, Open* open, E* y, int64_t width, float eps,
+                 bool norm_before_gate) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   auto squares = hn::Zero(d);
@@ -26,25 +29,43 @@ void GatedGroup(const float* HWY_RESTRICT x, const float* HWY_RESTRICT gate, con
   };
   int64_t i = 0;
   for (; i + lanes <= width; i += lanes) {
-    const auto v = hn::LoadU(d, x + i);
-    const auto gated = hn::Mul(v, Silu::Of(d, hn::LoadU(d, gate + i)));
+    const auto v = LoadRow(d, x + i);
+    const auto gated = hn::Mul(v, Silu::Of(d, LoadRow(d, gate + i)));
     add(v, gated);
-    hn::StoreU(gated, d, y + i);
+    StoreRow(gated, d, open + i);
   }
   if (i < width) {
     const auto v = LoadPart(d, x + i, width - i);
     const auto gated = hn::Mul(v, Silu::Of(d, LoadPart(d, gate + i, width - i)));
     add(v, gated);
-    StorePart(gated, d, y + i, width - i);
+    StorePart(gated, d, open + i, width - i);
   }
   const float square = hn::GetLane(hn::SumOfLanes(d, squares));
   const auto scale = hn::Set(d, 1.0f / std::sqrt(square / static_cast<float>(width) + eps));
   for (i = 0; i + lanes <= width; i += lanes) {
-    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, y + i), scale), hn::LoadU(d, weight + i)), d, y + i);
+    StoreRow(hn::Mul(hn::Mul(LoadRow(d, open + i), scale), hn::LoadU(d, weight + i)), d, y + i);
   }
   if (i == width) return;
   const int64_t n = width - i;
-  StorePart(hn::Mul(hn::Mul(LoadPart(d, y + i, n), scale), LoadPart(d, weight + i, n)), d, y + i, n);
+  StorePart(hn::Mul(hn::Mul(LoadPart(d, open + i, n), scale), LoadPart(d, weight + i, n)), d, y + i, n);
+}
+
+template <class E>
+void GroupOf(const GatedRmsNormArgs& a, int64_t t, int64_t column, int64_t width) {
+  const E* x = a.x.as<E>() + t * a.x.stride[0] + column;
+  const E* gate = a.gate.as<E>() + t * a.gate.stride[0] + column;
+  E* y = a.y.as<E>() + t * a.y.stride[0] + column;
+  const float* weight = a.weight.as<float>() + column;
+  const float eps = static_cast<float>(a.eps);
+  if constexpr (sizeof(E) == 2) {
+    alignas(64) static thread_local float kept[kKept];
+    if (width <= kKept) return GateAndNorm(x, gate, weight, kept, y, width, eps, a.norm_before_gate);
+  }
+  GateAndNorm(x, gate, weight, y, y, width, eps, a.norm_before_gate);
+}
+
+void GatedGroup(const GatedRmsNormArgs& a, int64_t t, int64_t column, int64_t width) {
+  return a.x.dtype == DType::bf16 ? GroupOf<uint16_t>(a, t, column, width) : GroupOf<float>(a, t, column, width);
 }
 
 }  // namespace
@@ -62,11 +83,7 @@ Status gated_rms_norm(const GatedRmsNormArgs& a, const Cpu& cpu) {
   const int64_t width = a.x.dim[1] / groups;
 #pragma omp parallel for num_threads(threads_for(cpu, rows * a.x.dim[1])) schedule(static)
   for (int64_t i = 0; i < rows * groups; ++i) {
-    const int64_t t = i / groups;
-    const int64_t column = i % groups * width;
-    HWY_DYNAMIC_DISPATCH(GatedGroup)
-    (a.x.as<float>() + t * a.x.stride[0] + column, a.gate.as<float>() + t * a.gate.stride[0] + column, a.weight.as<float>() + column,
-     a.y.as<float>() + t * a.y.stride[0] + column, width, static_cast<float>(a.eps), a.norm_before_gate);
+    HWY_DYNAMIC_DISPATCH(GatedGroup)(a, i / groups, i % groups * width, width);
   }
   return {};
 }

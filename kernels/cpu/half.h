@@ -11,7 +11,13 @@ namespace krait::cpu {
 template <class Args>
 inline constexpr bool kReadsBf16 = false;
 template <>
+inline constexpr bool kReadsBf16<CausalConv1dArgs> = true;
+template <>
 inline constexpr bool kReadsBf16<EmbeddingArgs> = true;
+template <>
+inline constexpr bool kReadsBf16<GatedRmsNormArgs> = true;
+template <>
+inline constexpr bool kReadsBf16<RmsNormArgs> = true;
 template <>
 inline constexpr bool kReadsBf16<LinearArgs> = true;
 template <>

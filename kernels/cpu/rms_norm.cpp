@@ -2,6 +2,7 @@
 #define HWY_TARGET_INCLUDE "cpu/rms_norm.cpp"
 #include "hwy/foreach_target.h"
 //
+#include <algorithm>
 #include <cmath>
 
 #include "cpu.h"
@@ -13,18 +14,22 @@ HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 namespace {
 
-// The sum of squares of h = x or x + residual, which is kept in `sum`. The order of summation depends on the width alone.
-template <bool kResidual>
-float SquareSum(const float* HWY_RESTRICT x, const float* HWY_RESTRICT residual, float* HWY_RESTRICT sum, int64_t width) {
+constexpr int64_t kWidest = 4096;  // of rows whose sums are kept in float32 until they are normalised
+
+// The sum of squares of h = x or x + residual; the latter is kept in `sum`, and in `kept` where that is given. The order of summation
+// depends on the width alone.
+template <bool kResidual, class X, class R>
+float SquareSum(const X* HWY_RESTRICT x, const R* residual, R* sum, float* kept, int64_t width) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   auto a = hn::Zero(d);
   auto b = hn::Zero(d);
   const auto load = [&](int64_t i) HWY_ATTR {
-    auto h = hn::LoadU(d, x + i);
+    auto h = LoadRow(d, x + i);
     if constexpr (kResidual) {
-      h = hn::Add(h, hn::LoadU(d, residual + i));
-      hn::StoreU(h, d, sum + i);
+      h = hn::Add(h, LoadRow(d, residual + i));
+      StoreRow(h, d, sum + i);
+      if (kept != nullptr) hn::StoreU(h, d, kept + i);
     }
     return h;
   };
@@ -41,26 +46,51 @@ float SquareSum(const float* HWY_RESTRICT x, const float* HWY_RESTRICT residual,
     if constexpr (kResidual) {
       h = hn::Add(h, LoadPart(d, residual + i, n));
       StorePart(h, d, sum + i, n);
+      if (kept != nullptr) StorePart(h, d, kept + i, n);
     }
     a = hn::MulAdd(h, h, a);
   }
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b)));
 }
 
-void RmsNormRow(const float* HWY_RESTRICT x, const float* HWY_RESTRICT residual, const float* HWY_RESTRICT weight, float* HWY_RESTRICT sum,
-                float* HWY_RESTRICT y, int64_t width, float eps) {
+template <class H, class Y>
+void Scale(const H* h, const float* HWY_RESTRICT weight, Y* y, int64_t width, float square, float eps) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const float square = residual ? SquareSum<true>(x, residual, sum, width) : SquareSum<false>(x, nullptr, nullptr, width);
-  const float* h = residual ? sum : x;
   const auto scale = hn::Set(d, 1.0f / std::sqrt(square / static_cast<float>(width) + eps));
   int64_t i = 0;
-  for (; i + lanes <= width; i += lanes) {
-    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, h + i), scale), hn::LoadU(d, weight + i)), d, y + i);
-  }
+  for (; i + lanes <= width; i += lanes) StoreRow(hn::Mul(hn::Mul(LoadRow(d, h + i), scale), hn::LoadU(d, weight + i)), d, y + i);
   if (i == width) return;
   const int64_t n = width - i;
   StorePart(hn::Mul(hn::Mul(LoadPart(d, h + i, n), scale), LoadPart(d, weight + i, n)), d, y + i, n);
+}
+
+template <class X, class R, class Y>
+void RowOf(const RmsNormArgs& a, int64_t t) {
+  const int64_t width = a.x.dim[1];
+  const float eps = static_cast<float>(a.eps);
+  const float* weight = a.weight.as<float>();
+  const X* x = a.x.as<X>() + t * a.x.stride[0];
+  Y* y = a.y.as<Y>() + t * a.y.stride[0];
+  if (!a.residual) return Scale(x, weight, y, width, SquareSum<false, X, R>(x, nullptr, nullptr, nullptr, width), eps);
+  const R* residual = a.residual.as<R>() + t * a.residual.stride[0];
+  R* sum = a.sum.as<R>() + t * a.sum.stride[0];
+  if constexpr (sizeof(R) == 2) {
+    alignas(64) static thread_local float kept[kWidest];
+    if (width <= kWidest) return Scale(kept, weight, y, width, SquareSum<true>(x, residual, sum, kept, width), eps);
+  }
+  Scale(sum, weight, y, width, SquareSum<true>(x, residual, sum, static_cast<float*>(nullptr), width), eps);
+}
+
+template <class X, class R>
+void RowFrom(const RmsNormArgs& a, int64_t t) {
+  return a.y.dtype == DType::bf16 ? RowOf<X, R, uint16_t>(a, t) : RowOf<X, R, float>(a, t);
+}
+
+void RmsNormRow(const RmsNormArgs& a, int64_t t) {
+  const bool narrow_residual = a.residual && a.residual.dtype == DType::bf16;
+  if (a.x.dtype == DType::bf16) return narrow_residual ? RowFrom<uint16_t, uint16_t>(a, t) : RowFrom<uint16_t, float>(a, t);
+  return narrow_residual ? RowFrom<float, uint16_t>(a, t) : RowFrom<float, float>(a, t);
 }
 
 }  // namespace
@@ -77,9 +107,7 @@ Status rms_norm(const RmsNormArgs& a, const Cpu& cpu) {
   const int64_t width = a.x.dim[1];
 #pragma omp parallel for num_threads(threads_for(cpu, rows * width)) schedule(static)
   for (int64_t t = 0; t < rows; ++t) {
-    HWY_DYNAMIC_DISPATCH(RmsNormRow)
-    (a.x.as<float>() + t * a.x.stride[0], a.residual ? a.residual.as<float>() + t * a.residual.stride[0] : nullptr, a.weight.as<float>(),
-     a.sum ? a.sum.as<float>() + t * a.sum.stride[0] : nullptr, a.y.as<float>() + t * a.y.stride[0], width, static_cast<float>(a.eps));
+    HWY_DYNAMIC_DISPATCH(RmsNormRow)(a, t);
   }
   return {};
 }
