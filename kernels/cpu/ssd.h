@@ -42,8 +42,16 @@ struct Ssd {
   int64_t column_blocks() const { return (head_dim + kSsdColumns - 1) / kSsdColumns; }
   int64_t columns(int64_t p) const { return std::min(kSsdColumns, head_dim - p); }
 
-  const float* x(int64_t t, int64_t h) const { return a.x.as<float>() + t * a.x.stride[0] + h * head_dim; }
-  float* y(int64_t t, int64_t h) const { return a.y.as<float>() + t * a.y.stride[0] + h * head_dim; }
+  // x and y may be bf16; B, C and Δ are float32 here, widened before if need be.
+  bool is_narrow() const { return a.x.dtype == DType::bf16; }
+  template <class E>
+  const E* x(int64_t t, int64_t h) const {
+    return a.x.as<E>() + t * a.x.stride[0] + h * head_dim;
+  }
+  template <class E>
+  E* y(int64_t t, int64_t h) const {
+    return a.y.as<E>() + t * a.y.stride[0] + h * head_dim;
+  }
   const float* b(int64_t t, int64_t g) const { return a.B.as<float>() + t * a.B.stride[0] + g * state_size; }
   const float* c(int64_t t, int64_t g) const { return a.C.as<float>() + t * a.C.stride[0] + g * state_size; }
   int64_t group(int64_t h) const { return h / (heads / groups); }

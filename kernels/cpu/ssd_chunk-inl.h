@@ -102,6 +102,7 @@ inline void SsdProduct(const Ssd& ssd, const Pieces::Piece& chunk, int64_t numbe
 }
 
 // The outputs of a chunk: from the state before it and from its own tokens.
+template <class E>
 struct OutputTiles {
   const ChunkDecays& decays;
   const float* product;
@@ -113,7 +114,7 @@ struct OutputTiles {
   int64_t columns;
   const float* x;  // [tokens, kSsdColumns]
   const float* skip;
-  float* y;
+  E* y;
   int64_t y_step;
   alignas(64) float weights[kTileRows * kSsdMaxChunk];  // (C_i·B_j) exp(a_i − a_j) Δ_j of the rows at hand
 
@@ -158,7 +159,12 @@ struct OutputTiles {
       for (int n = 0; n < N; ++n) {
         const FloatVec token = LoadVec<kPartial>(x + (i + r) * kSsdColumns + p + n * kLanes, rest);
         const FloatVec out = hn::MulAdd(LoadVec<kPartial>(skip + p + n * kLanes, rest), token, acc[r][n]);
-        StoreVec<kPartial>(out, y + (i + r) * y_step + p + n * kLanes, rest);
+        E* to = y + (i + r) * y_step + p + n * kLanes;
+        if constexpr (kPartial) {
+          StorePart(out, d, to, rest);
+        } else {
+          StoreRow(out, d, to);
+        }
       }
     }
   }
@@ -216,28 +222,44 @@ struct ChunkWork {
 
   void Open(const Pieces::Piece& chunk) {
     decays.Fill(ssd, chunk, h);
+    const FloatTag d;
     for (int64_t t = chunk.from; t < chunk.to; ++t) {
-      std::memcpy(x + (t - chunk.from) * kSsdColumns, ssd.x(t, h) + p, static_cast<size_t>(columns) * sizeof(float));
+      float* to = x + (t - chunk.from) * kSsdColumns;
+      if (ssd.is_narrow()) {
+        const uint16_t* from = ssd.x<uint16_t>(t, h) + p;
+        for (int64_t c = 0; c < columns; c += kLanes) hn::Store(LoadPart(d, from + c, std::min(kLanes, columns - c)), d, to + c);
+      } else {
+        std::memcpy(to, ssd.x<float>(t, h) + p, static_cast<size_t>(columns) * sizeof(float));
+      }
     }
   }
 
-  void Output(const Pieces::Piece& chunk, const float* state) {
+  template <class E>
+  void OutputOf(const Pieces::Piece& chunk, const float* state) {
     const int64_t g = ssd.group(h);
     const int64_t number = ssd.chunks.first(chunk.sequence) + chunk.index;
-    OutputTiles tiles{decays,
-                      ssd.product(number, g),
-                      ssd.chunks.size,
-                      ssd.c(chunk.from, g),
-                      ssd.a.C.stride[0],
-                      state,
-                      ssd.state_size,
-                      columns,
-                      x,
-                      skip,
-                      ssd.y(chunk.from, h) + p,
-                      ssd.a.y.stride[0],
-                      {}};
+    OutputTiles<E> tiles{decays,
+                         ssd.product(number, g),
+                         ssd.chunks.size,
+                         ssd.c(chunk.from, g),
+                         ssd.a.C.stride[0],
+                         state,
+                         ssd.state_size,
+                         columns,
+                         x,
+                         skip,
+                         ssd.y<E>(chunk.from, h) + p,
+                         ssd.a.y.stride[0],
+                         {}};
     ForTiles(tiles, chunk.to - chunk.from, columns);
+  }
+
+  void Output(const Pieces::Piece& chunk, const float* state) {
+    if (ssd.is_narrow()) {
+      OutputOf<uint16_t>(chunk, state);
+    } else {
+      OutputOf<float>(chunk, state);
+    }
   }
 
   // Turns x into what enters the state, so that it comes last.

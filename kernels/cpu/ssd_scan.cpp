@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "borders.h"
+#include "half.h"
 #include "hwy/highway.h"
 #include "sequences.h"
 #include "ssd.h"
@@ -135,9 +136,42 @@ void for_sequences(const Ssd& ssd, const Cpu& cpu, const Work& work) {
   for (int64_t u = 0; u < units; ++u) work(ssd, u / blocks / ssd.heads, u / blocks % ssd.heads, u % blocks * kSsdColumns);
 }
 
+// A float32 copy of a packed tensor, written to `memory`, which moves on.
+Tensor widened(const Tensor& from, const Cpu& cpu, float** memory) {
+  Tensor to = from;
+  int64_t width = 1;
+  for (int32_t axis = 1; axis < from.rank; ++axis) width *= from.dim[axis];
+  to.data = *memory;
+  to.dtype = DType::f32;
+  to.stride[0] = width;
+  widen_rows(cpu.threads, from.dim[0], width, from.as<uint16_t>(), from.stride[0], *memory, width);
+  *memory += from.dim[0] * width;
+  return to;
+}
+
+Status scan(const SsdScanArgs& a, const Cpu& cpu);
+
 }  // namespace
 
 Status ssd_scan(const SsdScanArgs& a, const Cpu& cpu) {
+  if (a.x.dtype != DType::bf16) return scan(a, cpu);
+  // All heads of a group read B and C again and again, and together they are a small part of x.
+  thread_local KeptMemory kept;
+  const int64_t bytes = a.x.dim[0] * (2 * a.B.dim[1] * a.B.dim[2] + a.dt.dim[1]) * static_cast<int64_t>(sizeof(float));
+  auto* memory = static_cast<float*>(kept.reserve(std::max<int64_t>(bytes, 1)));
+  if (memory == nullptr) {
+    return error(StatusCode::out_of_memory, "Expected %lld bytes for ssd_scan but the system gave none", static_cast<long long>(bytes));
+  }
+  SsdScanArgs wide = a;
+  wide.B = widened(a.B, cpu, &memory);
+  wide.C = widened(a.C, cpu, &memory);
+  wide.dt = widened(a.dt, cpu, &memory);
+  return scan(wide, cpu);
+}
+
+namespace {
+
+Status scan(const SsdScanArgs& a, const Cpu& cpu) {
   const int64_t tokens = a.x.dim[0];
   if (!are_borders(a.cu_seqlens, tokens)) return bad_borders("ssd_scan", tokens);
   if (!are_slots(a.state_index, a.state)) return bad_slots("ssd_scan", a.state);
@@ -168,5 +202,6 @@ Status ssd_scan(const SsdScanArgs& a, const Cpu& cpu) {
   return {};
 }
 
+}  // namespace
 }  // namespace krait::cpu
 #endif

@@ -81,7 +81,7 @@ HWY_INLINE void StepRows(float* state, int64_t n_all, const float* const* b, con
   }
 }
 
-template <int kTokens>
+template <int kTokens, class E>
 HWY_INLINE void StepTokens(const Ssd& ssd, int64_t t, int64_t h, int64_t p, const float* skip, float* state) {
   constexpr int kRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
   const FloatTag d;
@@ -101,15 +101,18 @@ HWY_INLINE void StepTokens(const Ssd& ssd, int64_t t, int64_t h, int64_t p, cons
   for (int i = 0; i < kTokens; ++i) {
     b[i] = ssd.b(t + i, ssd.group(h));
     c[i] = ssd.c(t + i, ssd.group(h));
-    const float* x = ssd.x(t + i, h) + p;
-    for (int64_t r = 0; r < columns; ++r) input[i * kSsdColumns + r] = steps[i] * x[r];
+    const E* x = ssd.x<E>(t + i, h) + p;
+    const FloatVec step = hn::Set(d, steps[i]);
+    for (int64_t r = 0; r < columns; r += kLanes) {
+      hn::Store(hn::Mul(step, LoadPart(d, x + r, std::min(kLanes, columns - r))), d, input + i * kSsdColumns + r);
+    }
   }
   int64_t r = 0;
   for (; r + kRows <= columns; r += kRows) StepRows<kRows, kTokens>(state + r * n_all, n_all, b, c, decay, input + r, out + r);
   for (; r < columns; ++r) StepRows<1, kTokens>(state + r * n_all, n_all, b, c, decay, input + r, out + r);
   for (int i = 0; i < kTokens; ++i) {
-    const float* x = ssd.x(t + i, h) + p;
-    float* y = ssd.y(t + i, h) + p;
+    const E* x = ssd.x<E>(t + i, h) + p;
+    E* y = ssd.y<E>(t + i, h) + p;
     for (int64_t at = 0; at < columns; at += kLanes) {
       const int64_t rest = std::min(kLanes, columns - at);
       const FloatVec v = hn::MulAdd(hn::Load(d, skip + at), LoadPart(d, x + at, rest), hn::Load(d, out + i * kSsdColumns + at));
@@ -118,15 +121,24 @@ HWY_INLINE void StepTokens(const Ssd& ssd, int64_t t, int64_t h, int64_t p, cons
   }
 }
 
-// The recurrence over tokens [from, to) on a state [columns, N]. In what portions has no influence on the result.
-inline void SsdRecur(const Ssd& ssd, int64_t from, int64_t to, int64_t h, int64_t p, const float* skip, float* state) {
+template <class E>
+void SsdRecurOf(const Ssd& ssd, int64_t from, int64_t to, int64_t h, int64_t p, const float* skip, float* state) {
   int64_t t = from;
-  for (; t + 4 <= to; t += 4) StepTokens<4>(ssd, t, h, p, skip, state);
+  for (; t + 4 <= to; t += 4) StepTokens<4, E>(ssd, t, h, p, skip, state);
   if (t + 2 <= to) {
-    StepTokens<2>(ssd, t, h, p, skip, state);
+    StepTokens<2, E>(ssd, t, h, p, skip, state);
     t += 2;
   }
-  if (t < to) StepTokens<1>(ssd, t, h, p, skip, state);
+  if (t < to) StepTokens<1, E>(ssd, t, h, p, skip, state);
+}
+
+// The recurrence over tokens [from, to) on a state [columns, N]. In what portions has no influence on the result.
+inline void SsdRecur(const Ssd& ssd, int64_t from, int64_t to, int64_t h, int64_t p, const float* skip, float* state) {
+  if (ssd.is_narrow()) {
+    SsdRecurOf<uint16_t>(ssd, from, to, h, p, skip, state);
+  } else {
+    SsdRecurOf<float>(ssd, from, to, h, p, skip, state);
+  }
 }
 
 }  // namespace krait::cpu::HWY_NAMESPACE
