@@ -35,7 +35,13 @@ const step = (kind, dtype, head) => ({
     const program = stack({ length: 1, layout: layouts[kind], dtype, head });
     const { ms, bestMs, byOp } = await kit.timeProgram(program, { warmup: 5, repeats: kit.quick ? 20 : 100 });
     const bytes = (productFlops(program, head) / 2) * (dtype === "bf16" ? 2 : 4);
-    return { stepsPerSecond: 1000 / ms, ms, bestMs, weightsFloorMs: bytes / kit.machine.readGbs / 1e6, ...shares(byOp) };
+    return {
+      stepsPerSecond: 1000 / ms,
+      ms,
+      bestMs,
+      weightsFloorMs: bytes / kit.machine.readGbs / 1e6,
+      ...shares(byOp),
+    };
   },
 });
 

@@ -198,6 +198,9 @@ KeptMemory& kept_memory() {
 constexpr int64_t kPairRows = 3;
 constexpr int64_t kBlockRows = 512;
 constexpr int64_t kBlockColumns = 1024;
+constexpr int64_t kLeastColumns = 192;  // of a thread, so that cutting along them pays
+constexpr int64_t kRowUnit = 8;
+constexpr int64_t kColumnUnit = 48;
 constexpr int64_t kPadding = 64;  // floats that a row of pairs may take more than its elements
 
 Status starved(int64_t bytes) {
@@ -256,13 +259,18 @@ Status narrow_linear(const LinearArgs& a, const Cpu& cpu, const Rest& rest) {
   const int64_t k = a.x.dim[1];
   const int64_t n = a.weight.dim[0];
   const bool copies = a.x.dtype == DType::bf16 && !onednn_has_bf16();
-  // Columns first: two threads that share the rows read different weights.
+  // Blocks that many threads share evenly, cut along the columns where there are enough: threads then share rows and read different
+  // weights. Whole tiles of the products below, but for the last.
   const int threads = gemm_threads(cpu, m, n, k);
-  const int64_t row_blocks = (m + kBlockRows - 1) / kBlockRows;
-  const int64_t rows_each = (m + row_blocks - 1) / row_blocks;
-  const int64_t least = (n + kBlockColumns - 1) / kBlockColumns;
-  const int64_t column_blocks = row_blocks % threads == 0 ? least : std::min((least + threads - 1) / threads * threads, std::max<int64_t>(1, n / 16));
-  const int64_t columns_each = (n + column_blocks - 1) / column_blocks;
+  const auto cut = [](int64_t size, int64_t most, int64_t times, int64_t unit) {
+    const int64_t pieces = ((size + most - 1) / most + times - 1) / times * times;
+    return ((size + pieces - 1) / pieces + unit - 1) / unit * unit;
+  };
+  const bool by_columns = n >= threads * kLeastColumns;
+  const int64_t rows_each = cut(m, kBlockRows, by_columns ? 1 : threads, kRowUnit);
+  const int64_t columns_each = cut(n, kBlockColumns, by_columns ? threads : 1, kColumnUnit);
+  const int64_t row_blocks = (m + rows_each - 1) / rows_each;
+  const int64_t column_blocks = (n + columns_each - 1) / columns_each;
   const int64_t bytes = (rows_each * columns_each + (copies ? (rows_each + columns_each) * k : 0)) * static_cast<int64_t>(sizeof(float));
   Status status;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)

@@ -1,0 +1,51 @@
+// Cost per token against length: a small hybrid with window attention, one session, chunk after chunk.
+
+import { StackModel, seededWeights } from "../../packages/nn/dist/index.js";
+import { generator } from "../../packages/runtime/dist/conformance/index.js";
+
+const [WIDTH, CHUNK, SHORT, LONG] = [128, 2000, 10_000, 500_000];
+const STACK = {
+  width: WIDTH,
+  layout: "M2 M2 M2 A",
+  mamba2: { headDim: 32, stateSize: 64 },
+  attention: { heads: 4, keyHeads: 2, headDim: 32, window: 1024 },
+};
+
+async function run(kit) {
+  const length = kit.quick ? LONG / 10 : LONG;
+  const random = generator(1);
+  const values = Float32Array.from({ length: CHUNK * WIDTH }, () => 2 * random() - 1);
+  const model = await StackModel.create(kit.device, STACK, seededWeights(1), { maxTokens: CHUNK, slots: 1 });
+  // Microseconds per token of the processor and of the clock, from here to `tokens` tokens on.
+  const go = async (session, tokens) => {
+    const cpu = process.cpuUsage();
+    const began = performance.now();
+    for (let at = 0; at < tokens; at += CHUNK) await model.run(values, { sessions: [session] });
+    const { user, system } = process.cpuUsage(cpu);
+    return { cpu: (user + system) / tokens, wall: ((performance.now() - began) * 1000) / tokens };
+  };
+  try {
+    const session = await model.open();
+    await go(session, CHUNK);
+    session.close();
+    const whole = await model.open();
+    const first = await go(whole, SHORT);
+    const middle = await go(whole, length - 2 * SHORT);
+    const last = await go(whole, SHORT);
+    whole.close();
+    const cpuPerToken = (SHORT * (first.cpu + last.cpu) + (length - 2 * SHORT) * middle.cpu) / length;
+    return {
+      tokens: length,
+      firstMicros: first.wall,
+      lastMicros: last.wall,
+      firstCpuMicros: first.cpu,
+      wholeCpuMicros: cpuPerToken,
+      ratio: cpuPerToken / first.cpu,
+      lastRatio: last.cpu / first.cpu,
+    };
+  } finally {
+    model.close();
+  }
+}
+
+export const rows = [{ id: "length/hybrid_window_10k_500k", run }];
