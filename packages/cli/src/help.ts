@@ -6,7 +6,7 @@ usage
   krait probe FILE                         what a file holds
   krait generate DIR --prompt "…"          texts continued by a published language model
   krait parity DIR GOLDEN                  a published model against the outputs of its reference
-  krait inspect DIR                        layers, memory and compute of a published model
+  krait inspect DIR|FILE                   a published model: layers, memory; or what a feature file holds
   krait doctor                             what this machine can do, and what it lacks
   krait help COMMAND                       the options of a command
 
@@ -125,10 +125,14 @@ tokens are equal, else 3. Computes in f32, whatever dtype config.json names.
   --json              the last line is one object: family, maxRelRms, greedyEqual, ok and the cases
 `,
   inspect: `krait inspect MODEL_DIR [--context N] [--json]
+krait inspect FEATURES.safetensors [--json]
 
 Tells what a published model is, from its config and the headers of its weights: layers, parameters,
 memory per dtype, state per sequence, operations per token. --context is the number of tokens that
-attention layers are counted for (default 4096).
+attention layers are counted for (default 4096). Of a feature file: tokens, numbers per token, dtype,
+modalities and the span of time.
+
+  --json              one object; its kind is model or features
 `,
   doctor: `krait doctor [--json]
 

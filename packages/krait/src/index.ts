@@ -21,6 +21,7 @@ export {
   type ModelIdentity,
 } from "./encoder.js";
 export type { FeaturePart, Features, Token } from "./features.js";
+export { type FeatureReport, inspectFeatures } from "./inspect-features.js";
 export * from "./models/index.js";
 export type { Taps } from "./pipeline.js";
 export type { Prediction } from "./predict.js";

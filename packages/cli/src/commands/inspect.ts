@@ -1,25 +1,38 @@
-import type { ModelReport } from "krait";
+import { stat } from "node:fs/promises";
+import type { FeatureReport, ModelReport } from "krait";
 import { help, numberOption, parseArguments } from "../arguments.js";
 import { oneLine, UsageFault } from "../fault.js";
-import { bytes, count } from "../format.js";
+import { bytes, count, duration } from "../format.js";
 import type { Command } from "../main.js";
 import { loadSdk } from "../sdk.js";
 
-/** `krait inspect`: what a published model is and takes, from its config and headers alone. */
-export const inspect: Command = async (argv, { print }) => {
+/** `krait inspect`: what a published model is and takes, or what a feature file holds. */
+export const inspect: Command = async (argv, { print, signal }) => {
   const parsed = parseArguments("inspect", argv, { json: {}, context: { value: true } });
   const { options, operands } = parsed;
   const [folder] = operands;
   if (folder === undefined || operands.length > 1) {
     throw new UsageFault(
-      `Expected one model folder for krait inspect but received ${operands.length === 0 ? "none" : operands.length}`,
+      `Expected one model folder or feature file for krait inspect but received ${operands.length === 0 ? "none" : operands.length}`,
       "OPERANDS",
       help("inspect"),
     );
   }
   const contextTokens = numberOption(parsed, "context", { min: 1, max: 2 ** 20, integer: true });
-  const report = await (await loadSdk()).inspectModel(folder, contextTokens === undefined ? {} : { contextTokens });
-  print(options.has("json") ? `${JSON.stringify(report)}\n` : describe(folder, report));
+  const sdk = await loadSdk();
+  const json = options.has("json");
+  // What is not there goes to the models, whose error says what a folder must hold.
+  const isFile = await stat(folder).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  if (isFile) {
+    const report = await sdk.inspectFeatures(folder, { signal });
+    print(json ? `${JSON.stringify(report)}\n` : describeFeatures(folder, report));
+    return 0;
+  }
+  const report = await sdk.inspectModel(folder, contextTokens === undefined ? {} : { contextTokens });
+  print(json ? `${JSON.stringify({ kind: "model", ...report })}\n` : describe(folder, report));
   return 0;
 };
 
@@ -35,6 +48,19 @@ function describe(folder: string, report: ModelReport): string {
     `  weights     ${bytes(report.bytes.stored)} on disk; ${bytes(report.bytes.f32)} in f32, ${bytes(report.bytes.bf16)} in bf16`,
     `  state       ${bytes(stateBytes.f32)} per sequence in f32, ${bytes(stateBytes.bf16)} in bf16, ${state}`,
     `  compute     ${(flopsPerToken / 1e6).toPrecision(3)} MFLOP per token${contextTokens === undefined ? "" : " at full context"}`,
+    "",
+  ].join("\n");
+}
+
+function describeFeatures(path: string, { tokens, dim, dtype, byModality, span, metadata }: FeatureReport): string {
+  const kinds = Object.entries(byModality ?? {}).filter(([, number]) => number > 0);
+  const model = metadata["model.name"];
+  return [
+    oneLine(path),
+    `  features    ${count(tokens)} of ${count(dim)} numbers, ${dtype}`,
+    ...(kinds.length > 0 ? [`  tokens      ${kinds.map(([name, n]) => `${count(n)} ${name}`).join(", ")}`] : []),
+    ...(span ? [`  time        from ${duration(span.start)} to ${duration(span.end)}`] : []),
+    ...(model !== undefined ? [`  model       ${oneLine(model)}`] : []),
     "",
   ].join("\n");
 }
