@@ -47,6 +47,8 @@ the model
 what comes out
   --out F             the feature file: features [tokens, dim] f32, times [tokens, 2] f64 seconds,
                       modality [tokens] u8 (0 text, 1 audio, 2 video or image, 255 separator)
+  --pool P            one row per token (default); frame: the mean over a picture's patches; or a number of
+                      seconds: the mean per window of that length and modality
   --page F            the page to look at (default: beside the feature file, .html)
   --no-page           no page
   --json              a summary as one JSON object

@@ -54,6 +54,14 @@ describe("krait encode's command line", () => {
     });
   });
 
+  it("pools by a word or by seconds", () => {
+    expect(parse("a --out f --pool frame").pool).toBe("frame");
+    expect(parse("a --out f --pool 0.5").pool).toBe(0.5);
+    for (const wrong of ["scene", "0", "1s"]) {
+      expect(faultOf(`a --out f --pool ${wrong}`)).toMatchObject({ code: "INVALID_OPTION" });
+    }
+  });
+
   it("keeps files and words in the order they were written", () => {
     const inputs = parseEncode([
       "--text",

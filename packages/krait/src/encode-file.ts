@@ -11,7 +11,7 @@ import { ReportCollector } from "./report/index.js";
 import { checkSources, type Source } from "./sources.js";
 import { version } from "./version.js";
 
-export interface EncodeFileOptions extends Pick<EncodeOptions, "signal" | "onProgress"> {
+export interface EncodeFileOptions extends Pick<EncodeOptions, "signal" | "onProgress" | "pool"> {
   /** The safetensors file to write. */
   out: string;
   /** The HTML page to write beside it. */
@@ -24,6 +24,7 @@ export interface EncodeFileOptions extends Pick<EncodeOptions, "signal" | "onPro
 export interface EncodeFileResult {
   out: string;
   page: string | undefined;
+  /** Rows of the file: tokens, or what they were pooled to; so too `byModality`. */
   tokens: number;
   dim: number;
   byModality: { text: number; audio: number; video: number; separator: number };
@@ -45,7 +46,7 @@ export async function encodeFile(
   job: EncodeFileOptions,
 ): Promise<EncodeFileResult> {
   const begun = performance.now();
-  const { signal, onProgress } = job;
+  const { signal, onProgress, pool } = job;
   const page =
     job.page === undefined
       ? undefined
@@ -54,7 +55,10 @@ export async function encodeFile(
   await refuseClashes(sources, job.page === undefined ? [job.out] : [job.out, job.page]);
   // Before the work: after it, a file that went away meanwhile would cost the features.
   const described = page ? await describeSources(sources, encoder.limits, signal) : [];
-  const writer = await FeatureFileWriter.create(job.out, encoder.dim, encoder.model, job.options ?? {});
+  const writer = await FeatureFileWriter.create(job.out, encoder.dim, encoder.model, {
+    ...job.options,
+    ...(pool !== undefined && { pool }),
+  });
   const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
   let mediaSeconds = 0;
   try {
@@ -63,7 +67,7 @@ export async function encodeFile(
       audio: (part: Parameters<ReportCollector["addAudio"]>[0]) => page.addAudio(part),
       text: (words: string, name: string) => page.addText(words, name),
     };
-    for await (const part of encoder.stream(sources, { signal, onProgress, taps })) {
+    for await (const part of encoder.stream(sources, { signal, onProgress, taps, pool })) {
       await writer.append(part);
       if (page) await addToPage(page, part);
       for (let i = 0; i < part.count; i++) {

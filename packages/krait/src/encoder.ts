@@ -25,6 +25,7 @@ import { assembleChunks } from "./assemble.js";
 import { type FeaturePart, type Features, joinParts } from "./features.js";
 import { openTokenizer } from "./open-tokenizer.js";
 import { openSequence, type Taps } from "./pipeline.js";
+import { type Pool, poolParts, poolSchema } from "./pool.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { builtInConfig, seededDigest } from "./random-encoder.js";
 import { runChunks } from "./run-chunks.js";
@@ -75,6 +76,11 @@ export interface EncodeOptions {
   maxResultBytes?: number | undefined;
   /** Looks on at frames, samples and text. */
   taps?: Taps | undefined;
+  /**
+   * What a row stands for: each token (default); "frame", the mean of a tubelet's patches or of a text without times; or seconds, the mean
+   * per window of that length and modality.
+   */
+  pool?: Pool | undefined;
   /** The sequence to go on with; a new one when absent. */
   session?: Session | undefined;
 }
@@ -229,10 +235,20 @@ export class Encoder implements Closable {
   }
 
   /**
-   * Features in parts of at most `chunkTokens` tokens, in the order of the sequence. While one part is computed the next is
+   * Features in parts of at most `chunkTokens` tokens (pooled: in rows as they are complete), in the order of the sequence. While one part is computed the next is
    * decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
    */
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
+    const pool = parseOptions(poolSchema.default("token"), options.pool, "the option pool");
+    const tokens = this.streamTokens(sources, options);
+    if (pool === "token") yield* tokens;
+    else yield* poolParts(tokens, pool, this.config.sequence.windowSeconds);
+  }
+
+  private async *streamTokens(
+    sources: readonly Source[],
+    options: EncodeOptions = {},
+  ): AsyncGenerator<FeaturePart, void, undefined> {
     const { signal, onProgress, taps } = options;
     throwIfAborted(signal, "encoding");
     if (this.closed) {

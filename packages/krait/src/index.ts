@@ -24,6 +24,7 @@ export type { FeaturePart, Features, Token } from "./features.js";
 export { type FeatureReport, inspectFeatures } from "./inspect-features.js";
 export * from "./models/index.js";
 export type { Taps } from "./pipeline.js";
+export type { Pool } from "./pool.js";
 export type { Prediction } from "./predict.js";
 export { audio, image, type Source, text, textFile, video } from "./sources.js";
 export {

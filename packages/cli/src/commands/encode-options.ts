@@ -1,8 +1,10 @@
 import { extname } from "node:path";
 import {
+  type Arguments,
   choiceOption,
   exclusive,
   help,
+  invalid,
   numberOption,
   type OptionSpec,
   parseArguments,
@@ -15,6 +17,7 @@ const specs: Readonly<Record<string, OptionSpec>> = {
   out: { value: true },
   page: { value: true },
   "no-page": {},
+  pool: { value: true },
   text: { value: true, multiple: true },
   fps: { value: true },
   frames: { value: true },
@@ -46,6 +49,8 @@ export interface EncodePlan {
   /** Seconds, for media. */
   range: { start?: number; end?: number };
   encoder: { device?: "auto" | "cpu" | "cuda"; threads?: number; dtype?: "f32" | "bf16"; chunkTokens?: number };
+  /** Left out: every token. */
+  pool?: "token" | "frame" | number;
   quiet: boolean;
   json: boolean;
 }
@@ -108,9 +113,18 @@ export function parseEncode(argv: readonly string[]): EncodePlan {
       dtype: choiceOption(args, "dtype", ["f32", "bf16"]),
       chunkTokens: numberOption(args, "chunk-tokens", { integer: true, min: 1, max: 2 ** 20 }),
     }),
+    ...defined({ pool: poolOption(args) }),
     quiet: has("quiet"),
     json: has("json"),
   };
+}
+
+/** `token`, `frame` or seconds. */
+function poolOption(args: Arguments): "token" | "frame" | number | undefined {
+  const given = args.options.get("pool");
+  if (given === undefined || given === "token" || given === "frame") return given;
+  if (Number.isNaN(Number.parseFloat(given))) throw invalid("pool", "token, frame or seconds", given);
+  return numberOption(args, "pool", { min: 1e-3, max: 1e6 });
 }
 
 /** `talk.safetensors` → `talk.html`; a name of another kind keeps its ending. */

@@ -32,6 +32,7 @@ export const encode: Command = async (argv, { signal, print }) => {
         page: plan.page,
         title: names.join(", "),
         options: describeOptions(plan),
+        ...(plan.pool !== undefined && { pool: plan.pool }),
         signal,
         onProgress: progress.update,
       });
