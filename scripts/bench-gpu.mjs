@@ -37,9 +37,24 @@ async function randomBuffer(name, value) {
   return buffer;
 }
 
+/** Wall-clock milliseconds of single runs, each with the greedy choice of the one before as its id, as a generation has them. */
+async function timeGeneration(program, run, { warmup, repeats }) {
+  const times = [];
+  let id = 1;
+  for (let i = -warmup; i < repeats; i++) {
+    const began = performance.now();
+    const inputs = { ...run.inputs, ids: Int32Array.of(id), position: BigInt64Array.of(BigInt(i + warmup)) };
+    const { logits } = await program.run({ symbols: run.symbols, inputs });
+    id = 0;
+    for (let j = 1; j < logits.length; j++) if (logits[j] > logits[id]) id = j;
+    if (i >= 0) times.push(performance.now() - began);
+  }
+  return times;
+}
+
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const results = [];
-for (const { id, build, floorMs, referenceMs } of rows) {
+for (const { id, build, floorMs, referenceMs, generates } of rows) {
   if (flags.only && !id.includes(flags.only)) continue;
   const { graph, symbols, inputs } = build();
   const buffers = {};
@@ -51,7 +66,9 @@ for (const { id, build, floorMs, referenceMs } of rows) {
     }
     program = await device.load(graph, { buffers });
     const run = { symbols, inputs };
-    const { milliseconds } = await program.measure(run, { warmup: 3, repeats: Number(flags.repeats ?? 20) });
+    const milliseconds = generates
+      ? await timeGeneration(program, run, { warmup: 20, repeats: 200 })
+      : (await program.measure(run, { warmup: 3, repeats: Number(flags.repeats ?? 20) })).milliseconds;
     const ms = median(milliseconds);
     const ratio = referenceMs ? ms / referenceMs : undefined;
     results.push({ id, ms, floorMs, referenceMs, ratio });

@@ -1,5 +1,7 @@
 // What the GPU benchmark measures: one-op programs and whole layers at the sizes of published measurements, bf16.
 // `referenceMs` and `floorMs` are the peer's time and the memory floor on the same kind of GPU (bench/notes/README.md).
+
+import { stack as languageModel } from "../../bench/lib/graphs.mjs";
 import { attention, causalConv1d, Graph, selectiveScan, ssdScan } from "../../packages/graph/dist/index.js";
 import { Stack } from "../../packages/nn/dist/index.js";
 
@@ -93,6 +95,9 @@ function stack({ L, width, layers, letter }) {
   return p;
 }
 
+/** One token of a 24-layer width-768 model with the tied 50k head; its logits choose the next id on the host. */
+const step = ({ layout }) => languageModel({ length: 1, layout, dtype: "bf16", head: true });
+
 const row = (id, build, size, floorMs, referenceMs) => ({ id, build: () => build(size), floorMs, referenceMs });
 
 export const rows = [
@@ -117,4 +122,6 @@ export const rows = [
   row("layer_fwd/mamba2_L131072", stack, { L: 131072, width: 1024, layers: 1, letter: "M2" }, undefined, 6.85),
   row("stack_prefill/mamba1_L131072", stack, { L: 131072, width: 768, layers: 24, letter: "M1" }, undefined, 163),
   row("stack_prefill/mamba2_L131072", stack, { L: 131072, width: 768, layers: 24, letter: "M2" }, undefined, 125),
+  { ...row("step/mamba1", step, { layout: "M1x24" }, 0.09, 1.41), generates: true },
+  { ...row("step/mamba2", step, { layout: "M2x24" }, 0.09, 1.44), generates: true },
 ];
