@@ -2,6 +2,7 @@ export const overview = `krait: long video, audio and text to time-stamped featu
 
 usage
   krait encode FILE… --out F.safetensors   features of the files, and a page to look at
+  krait estimate FILE…                     tokens, seconds and memory of an encoding, before it runs
   krait tokenize FILE --preset P --out F   what one front end makes of a file, without an encoder
   krait probe FILE                         what a file holds
   krait generate DIR --prompt "…"          texts continued by a published language model
@@ -53,6 +54,17 @@ what comes out
   --no-page           no page
   --json              a summary as one JSON object
   --quiet             no progress and no notes
+`,
+  estimate: `krait estimate FILE… [options of krait encode] [--compare attention] [--json]
+
+Tells what \`krait encode\` with the same options will take, without decoding and without running: tokens,
+seconds of media and memory. Memory is the planned working memory, weights, carried states, media on
+their way and the process itself; ffmpeg's own process comes on top.
+
+  --compare attention this model's state beside the keys and values of a stack of the same shape that
+                      is all attention, from 1k to 1M tokens
+  --json              one object: tokens, seconds (null when unknown), peakBytes, memory, and comparison
+                      [{tokens, stateBytes, keyValueBytes}]
 `,
   tokenize: `krait tokenize FILE --preset NAME --out F.safetensors [options]
 krait tokenize --list [--json]

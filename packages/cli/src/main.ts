@@ -16,6 +16,7 @@ export type Command = (argv: readonly string[], context: Context) => Promise<num
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   encode: async () => (await import("./commands/encode.js")).encode,
+  estimate: async () => (await import("./commands/estimate.js")).estimate,
   tokenize: async () => (await import("./commands/tokenize.js")).tokenize,
   probe: async () => (await import("./commands/probe.js")).probe,
   generate: async () => (await import("./commands/generate.js")).generate,
@@ -25,7 +26,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
 };
 
 /** Commands of later versions: they are known by name, so that the answer can be clear. */
-const later = new Set(["estimate", "train", "bench"]);
+const later = new Set(["train", "bench"]);
 
 /** Runs a command line; the exit code goes to `process.exitCode`. Data on standard output, everything else on standard error. */
 export async function main(argv: readonly string[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { pageBeside, parseEncode } from "../src/commands/encode-options.js";
+import { pageBeside, parseEncode, parseEstimate } from "../src/commands/encode-options.js";
 import { toFault } from "../src/fault.js";
 
 const parse = (line: string) => parseEncode(line.split(" "));
@@ -52,6 +52,13 @@ describe("krait encode's command line", () => {
       video: false,
       page: undefined,
     });
+  });
+
+  it("is an estimate's too, which needs no --out", () => {
+    expect(parseEstimate(["a", "--fps", "1"])).toMatchObject({ sampling: { fps: 1 }, compare: undefined });
+    expect(parseEstimate(["a", "--compare", "attention", "--out", "f"]).compare).toBe("attention");
+    expect(() => parseEstimate(["a", "--compare", "other"])).toThrow("one of attention");
+    expect(() => parseEstimate([])).toThrow("at least one file for krait estimate");
   });
 
   it("pools by a word or by seconds", () => {

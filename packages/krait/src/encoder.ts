@@ -152,7 +152,8 @@ function describeLayout({ stack }: EncoderConfig): string {
   return `${typeof stack.layout === "string" ? stack.layout : stack.layout.join(" ")}, width ${stack.width}`;
 }
 
-function seeded(model: Exclude<ModelChoice, string>) {
+/** @internal */
+export function seeded(model: Exclude<ModelChoice, string>) {
   if (!Number.isSafeInteger(model?.seed) || model.seed < 0) {
     throw new UsageError(expected("a folder or { seed }", "loadEncoder()", model), {
       code: "INVALID_OPTION",
@@ -235,8 +236,8 @@ export class Encoder implements Closable {
   }
 
   /**
-   * Features in parts of at most `chunkTokens` tokens (pooled: in rows as they are complete), in the order of the sequence. While one part is computed the next is
-   * decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
+   * Features in parts of at most `chunkTokens` tokens (pooled: in rows as they are complete), in the order of the sequence. While one
+   * part is computed the next is decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
    */
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
     const pool = parseOptions(poolSchema.default("token"), options.pool, "the option pool");

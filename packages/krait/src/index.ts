@@ -20,6 +20,7 @@ export {
   type ModelChoice,
   type ModelIdentity,
 } from "./encoder.js";
+export { type Estimate, type EstimateOptions, estimate } from "./estimate.js";
 export type { FeaturePart, Features, Token } from "./features.js";
 export { type FeatureReport, inspectFeatures } from "./inspect-features.js";
 export * from "./models/index.js";

@@ -1,5 +1,6 @@
 import {
   type Closable,
+  dtypeSize,
   expected,
   InputError,
   KraitError,
@@ -10,7 +11,7 @@ import {
 import type { Device } from "@krait/runtime";
 import { z } from "zod";
 import { embeddingParameters, embedTokens, inputsSchema } from "./embeddings.js";
-import { Model, type ModelOptions } from "./model.js";
+import { Model, type ModelBuilder, type ModelMemory, type ModelOptions, planMemory } from "./model.js";
 import type { Session } from "./session.js";
 import { Stack, stackSchema } from "./stack.js";
 import type { WeightSource } from "./weights.js";
@@ -96,6 +97,40 @@ export interface EncoderChunk {
   modality: Int32Array;
 }
 
+function encoderProgram(config: EncoderConfig, modelDtype: "f32" | "bf16" = "f32") {
+  const stack = new Stack(config.stack);
+  const { parameters, states } = stack.blueprint();
+  const blueprint = { parameters: [...embeddingParameters(config.inputs, stack.width), ...parameters], states };
+  const outDtype = stack.streamDType(modelDtype);
+  const build = ({ graph, tokens, maxTokens, dtype, tensors, context }: ModelBuilder) => {
+    const x = embedTokens(config.inputs, { graph, tensors, tokens, maxTokens, dtype, outDtype });
+    graph.output("features", stack.forward(graph, x, context, tensors, dtype));
+  };
+  return { stack, blueprint, outDtype, build };
+}
+
+/** What `EncoderModel.create` would take on its device, without one. */
+export function planEncoderMemory(config: EncoderConfig, options: ModelOptions = {}): ModelMemory {
+  const { blueprint, build } = encoderProgram(config, options.dtype);
+  return planMemory("encoder", blueprint, build, options);
+}
+
+/**
+ * Bytes of keys and values that each token adds in a stack of the same width in which every layer with a state is full attention, with this
+ * config's heads.
+ */
+export function attentionBytesPerToken({ stack: options }: EncoderConfig, dtype: "f32" | "bf16" = "f32"): number {
+  const stack = new Stack(options);
+  const { states: own } = stack.blueprint();
+  const mixers = stack.layers.filter(({ prefix }) => own.some(({ name }) => name.startsWith(`${prefix}.`)));
+  // A ring of one token: what attention would keep per token.
+  const attention = { ...options.attention, window: 1, sinks: 0 };
+  const { states } = new Stack({ ...options, layout: mixers.map(() => "A"), attention }).blueprint();
+  return states
+    .filter(({ name }) => /\.(keys|values)$/.test(name))
+    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, dtypeSize(dtype)), 0);
+}
+
 /** Video, audio and text tokens of one flat sequence to features: the native part of an encoder. */
 export class EncoderModel implements Closable {
   private constructor(
@@ -111,21 +146,8 @@ export class EncoderModel implements Closable {
     source: WeightSource,
     options: ModelOptions = {},
   ): Promise<EncoderModel> {
-    const stack = new Stack(config.stack);
-    const { parameters, states } = stack.blueprint();
-    const blueprint = { parameters: [...embeddingParameters(config.inputs, stack.width), ...parameters], states };
-    const outDtype = stack.streamDType(options.dtype ?? "f32");
-    const model = await Model.create(
-      device,
-      "encoder",
-      blueprint,
-      source,
-      ({ graph, tokens, maxTokens, dtype, tensors, context }) => {
-        const x = embedTokens(config.inputs, { graph, tensors, tokens, maxTokens, dtype, outDtype });
-        graph.output("features", stack.forward(graph, x, context, tensors, dtype));
-      },
-      options,
-    );
+    const { stack, blueprint, outDtype, build } = encoderProgram(config, options.dtype);
+    const model = await Model.create(device, "encoder", blueprint, source, build, options);
     const zeros = outDtype === "f32" ? new Float32Array(stack.width) : new Uint16Array(stack.width);
     return new EncoderModel(config, stack, model, zeros);
   }

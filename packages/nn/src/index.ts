@@ -10,18 +10,20 @@ export {
   videoInputSchema,
 } from "./embeddings.js";
 export {
+  attentionBytesPerToken,
   type EncoderChunk,
   type EncoderConfig,
   type EncoderConfigInput,
   EncoderModel,
   encoderConfigSchema,
   parseEncoderConfig,
+  planEncoderMemory,
 } from "./encoder.js";
 export * from "./families/index.js";
 export * from "./generation/index.js";
 export * from "./layers/index.js";
 export { parseLayout } from "./layout.js";
-export { Model, type ModelOptions } from "./model.js";
+export { Model, type ModelMemory, type ModelOptions } from "./model.js";
 export { Session, type Snapshot } from "./session.js";
 export { type Blueprint, type SequenceContext, Stack, type StackOptions, stackSchema } from "./stack.js";
 export { type RunSequences, StackModel } from "./stack-model.js";

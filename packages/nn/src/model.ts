@@ -49,11 +49,72 @@ export interface ModelRun {
   queued?: boolean;
 }
 
+/** Bytes that a model takes on its device, whatever the length of what it reads. */
+export interface ModelMemory {
+  weightBytes: number;
+  /** Of one sequence; there is room for `slots`. */
+  stateBytes: number;
+  slots: number;
+  /** Working memory of one run of `maxTokens` tokens. */
+  arenaBytes: number;
+}
+
+/** The program of a model, without a device. */
+function buildProgram(
+  name: string,
+  blueprint: Blueprint,
+  build: (builder: ModelBuilder) => void,
+  options: ModelOptions,
+): { graph: Graph; tensors: Map<string, Value> } {
+  const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4 } = options;
+  const graph = new Graph(name);
+  const T = graph.symbol("T", maxTokens);
+  const S = graph.symbol("S", maxSequences);
+  const tensors = new Map<string, Value>();
+  for (const p of blueprint.parameters) {
+    tensors.set(p.name, graph.parameter(p.name, p.dtype === "f32" ? "f32" : dtype, p.programShape ?? p.shape));
+  }
+  for (const s of blueprint.states) {
+    tensors.set(s.name, graph.state(s.name, s.dtype === "f32" ? "f32" : dtype, [slots, ...s.shape]));
+  }
+  const context: SequenceContext = {
+    cuSeqlens: graph.cuSeqlens("cuSeqlens", S, T),
+    stateIndex: graph.slots("stateIndex", S, slots),
+    position: graph.input("position", "i64", [S]),
+  };
+  build({ graph, tokens: T, maxTokens, dtype, tensors, context });
+  verify(graph);
+  return { graph, tensors };
+}
+
+function boundBytes(graph: Graph, kind: "parameter" | "state"): number {
+  return [...graph.bindings.values()].filter((v) => v.binding?.kind === kind).reduce((n, v) => n + capacityBytes(v), 0);
+}
+
+/** What `Model.create` would take with the same arguments. */
+export function planMemory(
+  name: string,
+  blueprint: Blueprint,
+  build: (builder: ModelBuilder) => void,
+  options: ModelOptions = {},
+): ModelMemory {
+  const { graph } = buildProgram(name, blueprint, build, options);
+  const slots = options.slots ?? 4;
+  return {
+    weightBytes: boundBytes(graph, "parameter"),
+    stateBytes: boundBytes(graph, "state") / slots,
+    slots,
+    arenaBytes: encode(plan(graph)).arenaBytes,
+  };
+}
+
 /** The same error with what the model was planned to take, by which its options can be chosen. */
 function withSizes(error: KraitError, graph: Graph): EnvironmentError {
-  const bytesOf = (kind: "parameter" | "state") =>
-    [...graph.bindings.values()].filter((v) => v.binding?.kind === kind).reduce((n, v) => n + capacityBytes(v), 0);
-  const [weights, states, working] = [bytesOf("parameter"), bytesOf("state"), encode(plan(graph)).arenaBytes];
+  const [weights, states, working] = [
+    boundBytes(graph, "parameter"),
+    boundBytes(graph, "state"),
+    encode(plan(graph)).arenaBytes,
+  ];
   const sizes = `${weights} bytes of weights, ${states} of states and ${working} of working memory`;
   return new EnvironmentError(`${error.message}; ${graph.name} takes ${sizes}`, {
     code: error.code,
@@ -83,23 +144,7 @@ export class Model implements Closable {
     options: ModelOptions = {},
   ): Promise<Model> {
     const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, signal } = options;
-    const graph = new Graph(name);
-    const T = graph.symbol("T", maxTokens);
-    const S = graph.symbol("S", maxSequences);
-    const tensors = new Map<string, Value>();
-    for (const p of blueprint.parameters) {
-      tensors.set(p.name, graph.parameter(p.name, p.dtype === "f32" ? "f32" : dtype, p.programShape ?? p.shape));
-    }
-    for (const s of blueprint.states) {
-      tensors.set(s.name, graph.state(s.name, s.dtype === "f32" ? "f32" : dtype, [slots, ...s.shape]));
-    }
-    const context: SequenceContext = {
-      cuSeqlens: graph.cuSeqlens("cuSeqlens", S, T),
-      stateIndex: graph.slots("stateIndex", S, slots),
-      position: graph.input("position", "i64", [S]),
-    };
-    build({ graph, tokens: T, maxTokens, dtype, tensors, context });
-    verify(graph);
+    const { graph, tensors } = buildProgram(name, blueprint, build, options);
 
     const weights: DeviceBuffer[] = [];
     let pool: StatePool | undefined;

@@ -58,6 +58,31 @@ export interface EncodePlan {
 /** Parses the words after `krait encode`. Throws `UsageFault`. */
 export function parseEncode(argv: readonly string[]): EncodePlan {
   const args = parseArguments("encode", argv, specs);
+  const plan = planOf(args, "encode");
+  const out = path(args.options.get("out"), "out");
+  if (out === undefined) {
+    throw new UsageFault(
+      "Expected --out for krait encode but received none",
+      "OUT_MISSING",
+      "Say where the features go: `--out features.safetensors`.",
+    );
+  }
+  const page = args.options.has("no-page") ? undefined : (path(args.options.get("page"), "page") ?? pageBeside(out));
+  return { ...plan, out, page };
+}
+
+/** What `krait estimate` takes: the command line of an encoding, of which nothing is written. */
+export interface EstimatePlan extends Omit<EncodePlan, "out" | "page"> {
+  compare: "attention" | undefined;
+}
+
+/** Parses the words after `krait estimate`. Throws `UsageFault`. */
+export function parseEstimate(argv: readonly string[]): EstimatePlan {
+  const args = parseArguments("estimate", argv, { ...specs, compare: { value: true } });
+  return { ...planOf(args, "estimate"), compare: choiceOption(args, "compare", ["attention"]) };
+}
+
+function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "page"> {
   const { options } = args;
   exclusive(args, "fps", "frames");
   exclusive(args, "page", "no-page");
@@ -71,17 +96,9 @@ export function parseEncode(argv: readonly string[]): EncodePlan {
   });
   if (inputs.length === 0) {
     throw new UsageFault(
-      "Expected at least one file for krait encode but received none",
+      `Expected at least one file for krait ${command} but received none`,
       "NO_SOURCES",
-      "Name a file: `krait encode talk.mp4 --out talk.safetensors`.",
-    );
-  }
-  const out = path(options.get("out"), "out");
-  if (out === undefined) {
-    throw new UsageFault(
-      "Expected --out for krait encode but received none",
-      "OUT_MISSING",
-      "Say where the features go: `--out features.safetensors`.",
+      `Name a file: \`krait ${command} talk.mp4${command === "encode" ? " --out talk.safetensors" : ""}\`.`,
     );
   }
   const start = timeOption(args, "start");
@@ -98,8 +115,6 @@ export function parseEncode(argv: readonly string[]): EncodePlan {
     model: path(options.get("model"), "model") ?? {
       seed: numberOption(args, "seed", { integer: true, min: 0 }) ?? 0,
     },
-    out,
-    page: has("no-page") ? undefined : (path(options.get("page"), "page") ?? pageBeside(out)),
     video: !has("no-video"),
     audio: !has("no-audio"),
     sampling: defined({

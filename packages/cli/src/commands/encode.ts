@@ -50,9 +50,9 @@ export const encode: Command = async (argv, { signal, print }) => {
 };
 
 /** What to encode, in the order given. Throws `InputError` where a file holds nothing that is wanted. */
-async function openSources(
+export async function openSources(
   sdk: Sdk,
-  plan: EncodePlan,
+  plan: Pick<EncodePlan, "inputs" | "video" | "audio" | "sampling" | "range">,
   note: (text: string) => void,
   signal: AbortSignal,
 ): Promise<Source[]> {

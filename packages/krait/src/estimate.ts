@@ -1,0 +1,130 @@
+import { limitsSchema, parseOptions } from "@krait/core";
+import { attentionBytesPerToken, type EncoderConfig, openCheckpoint, planEncoderMemory } from "@krait/nn";
+import { z } from "zod";
+import { type LoadEncoderOptions, type ModelChoice, seeded } from "./encoder.js";
+import { openTokenizer } from "./open-tokenizer.js";
+import { DEFAULT_FPS } from "./pipeline.js";
+import { type Prediction, predictTokens } from "./predict.js";
+import { checkSources, type Source } from "./sources.js";
+
+const optionsSchema = z.strictObject({
+  dtype: z.enum(["f32", "bf16"]).default("f32"),
+  chunkTokens: z
+    .number()
+    .int()
+    .min(1)
+    .max(1 << 20)
+    .default(2048),
+  slots: z.number().int().positive().max(65536).default(4),
+  /** Sets this model's state beside the keys and values of a stack of full attention. */
+  compare: z.literal("attention").optional(),
+  limits: limitsSchema.optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+});
+
+export type EstimateOptions = Pick<LoadEncoderOptions, "dtype" | "chunkTokens" | "slots" | "limits" | "signal"> & {
+  compare?: "attention" | undefined;
+};
+
+/** What an encoding will take; all sizes in bytes. */
+export interface Estimate {
+  tokens: number;
+  /** Whether `tokens` is exact, see `Prediction`. */
+  exact: boolean;
+  byModality: Prediction["byModality"];
+  /** Seconds of media, the longest source; 0 without media, undefined where a file does not say. */
+  seconds: number | undefined;
+  /** The sum of `memory`, on the host and a GPU together. It does not grow with the input. */
+  peakBytes: number;
+  memory: {
+    weights: number;
+    /** Carried states of all slots. */
+    states: number;
+    /** Planned working memory of one run. */
+    arena: number;
+    /** Frames, samples and features on their way; the decoder's own process is not counted. */
+    media: number;
+    /** Node, the libraries and what its collector leaves lying for a while. */
+    process: number;
+  };
+  /** With `compare`: one sequence of so many tokens. */
+  comparison?: { tokens: number; stateBytes: number; keyValueBytes: number }[];
+}
+
+/** Resident bytes of a process that has loaded everything and encoded a few chunks of a small model, less its buffers. */
+const PROCESS_BYTES = 176 * 2 ** 20;
+const SAMPLE_RATE = 16000;
+
+/**
+ * Tells before the work what it will take: from the containers' headers and the planned program, without decoding, without weights on a device.
+ *
+ * @throws what `loadEncoder()` throws for a model and `predict()` for sources
+ */
+export async function estimate(
+  model: ModelChoice,
+  sources: readonly Source[],
+  options: EstimateOptions = {},
+): Promise<Estimate> {
+  const { dtype, chunkTokens, slots, compare, limits, signal } = parseOptions(optionsSchema, options, "estimate()");
+  checkSources(sources);
+  const bounds = limits ?? limitsSchema.parse({});
+  const folder = typeof model === "string" ? model : undefined;
+  const checkpoint = typeof model === "string" ? await openCheckpoint(model, bounds, signal) : seeded(model);
+  await checkpoint.close();
+  const { config } = checkpoint;
+  const tokenizer = config.inputs.text ? await openTokenizer(config.inputs.text, folder, bounds) : undefined;
+  const { tokens, exact, byModality, seconds } = await predictTokens(sources, {
+    config,
+    tokenizer,
+    limits: bounds,
+    signal,
+  });
+  const planned = planEncoderMemory(config, { dtype, maxTokens: chunkTokens, slots });
+  const memory = {
+    weights: planned.weightBytes,
+    states: planned.stateBytes * slots,
+    arena: planned.arenaBytes,
+    media: mediaBytes(sources, config, chunkTokens),
+    process: PROCESS_BYTES,
+  };
+  return {
+    tokens,
+    exact,
+    byModality,
+    seconds: sources.every(({ kind }) => kind === "text") ? 0 : seconds,
+    peakBytes: Object.values(memory).reduce((a, b) => a + b, 0),
+    memory,
+    ...(compare && { comparison: compareAttention(config, dtype, planned.stateBytes) }),
+  };
+}
+
+/** From 1k to 1M tokens. */
+function compareAttention(config: EncoderConfig, dtype: "f32" | "bf16", stateBytes: number) {
+  const perToken = attentionBytesPerToken(config, dtype);
+  return [10, 12, 14, 16, 18, 20].map((power) => {
+    const tokens = 2 ** power;
+    return { tokens, stateBytes, keyValueBytes: tokens * perToken };
+  });
+}
+
+/** One window of every source, as decoded and as tokens, the chunks being filled and run, and features on their way out. */
+function mediaBytes(sources: readonly Source[], config: EncoderConfig, chunkTokens: number): number {
+  const { video, audio } = config.inputs;
+  const { windowSeconds } = config.sequence;
+  let bytes = 2 * chunkTokens * config.stack.width * Float32Array.BYTES_PER_ELEMENT;
+  for (const source of sources) {
+    if (source.kind === "video" && video) {
+      const frame = video.width * video.height * 3;
+      // A number of frames over an unknown length may all fall into one window.
+      const fps = source.options.fps ?? DEFAULT_FPS;
+      const frames = source.options.count ?? fps * windowSeconds;
+      const patches = (video.width / video.patch) * (video.height / video.patch);
+      const inChunk = (Math.ceil(chunkTokens / patches) + 1) * video.tubelet;
+      bytes += frame * (2 * (Math.ceil(frames) + video.tubelet) + 2 * inChunk);
+    } else if (source.kind === "audio" && audio) {
+      const samples = SAMPLE_RATE * windowSeconds * Float32Array.BYTES_PER_ELEMENT;
+      bytes += 2 * samples + 2 * chunkTokens * audio.stack * audio.melBins * Float32Array.BYTES_PER_ELEMENT;
+    }
+  }
+  return Math.ceil(bytes);
+}
