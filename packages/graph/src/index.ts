@@ -7,6 +7,7 @@ export { type Dim, Expr, type LengthRule, product, Sym, sum } from "./expr.js";
 export { type Interpretation, interpret } from "./interpret.js";
 export * from "./op.js";
 export * from "./ops/index.js";
+export { mamba3AActivations } from "./ops/mamba3-scan.js";
 export { unaryKinds } from "./ops/unary.js";
 export { ARENA_ALIGNMENT, type Plan, type PlanOptions, plan } from "./plan.js";
 export { trace } from "./trace.js";

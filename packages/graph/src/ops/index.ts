@@ -9,6 +9,7 @@ import { expertLinear } from "./expert-linear.js";
 import { frame } from "./frame.js";
 import { gatedRmsNorm } from "./gated-rms-norm.js";
 import { linear } from "./linear.js";
+import { mamba3Scan } from "./mamba3-scan.js";
 import { pool } from "./pool.js";
 import { rmsNorm } from "./rms-norm.js";
 import { routeExperts } from "./route-experts.js";
@@ -27,6 +28,7 @@ export { expertLinear } from "./expert-linear.js";
 export { frame } from "./frame.js";
 export { gatedRmsNorm } from "./gated-rms-norm.js";
 export { linear } from "./linear.js";
+export { mamba3Scan } from "./mamba3-scan.js";
 export { pool } from "./pool.js";
 export { rmsNorm } from "./rms-norm.js";
 export { routeExperts } from "./route-experts.js";
@@ -47,6 +49,7 @@ export const allOps: readonly Op[] = [
   frame.op,
   gatedRmsNorm.op,
   linear.op,
+  mamba3Scan.op,
   mergeHeads.op,
   pool.op,
   rmsNorm.op,
