@@ -12,7 +12,13 @@ export interface LawResult {
 const WIDTH = 64;
 
 /** Stacks that the laws are held to. */
-export const lawLayouts = { "mamba-1": "M1x3", "mamba-2": "M2x3", attention: "Ax3", hybrid: "(M2 A)x2 M2" } as const;
+export const lawLayouts = {
+  "mamba-1": "M1x3",
+  "mamba-2": "M2x3",
+  "mamba-3": "M3x3",
+  attention: "Ax3",
+  hybrid: "(M2 A)x2 M2",
+} as const;
 
 /** Small sizes that are no multiple of each other, so that chunks, windows and rings end in all places. */
 export const lawStack = (layout: string) => ({
@@ -20,6 +26,7 @@ export const lawStack = (layout: string) => ({
   layout,
   mamba1: { stateSize: 12 },
   mamba2: { stateSize: 16, headDim: 16, groups: 2, chunkSize: 8 },
+  mamba3: { stateSize: 12, headDim: 16, groups: 2, outNorm: true },
   attention: { heads: 4, keyHeads: 2, window: 9, sinks: 2 },
 });
 
