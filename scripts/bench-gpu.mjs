@@ -54,6 +54,12 @@ async function timeGeneration(program, run, { warmup, repeats }) {
 
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const results = [];
+/** After every row, so that a run that is cut short leaves what it measured. */
+function keep() {
+  if (!flags.out) return;
+  const result = { device: description, date: new Date().toISOString(), commit: commitOf(), rows: results };
+  writeFileSync(flags.out, `${JSON.stringify(result, null, 1)}\n`);
+}
 for (const { id, build, floorMs, referenceMs, generates } of rows) {
   if (flags.only && !id.includes(flags.only)) continue;
   const { graph, symbols, inputs } = build();
@@ -88,10 +94,7 @@ for (const { id, build, floorMs, referenceMs, generates } of rows) {
   } finally {
     program?.close();
     for (const buffer of Object.values(buffers)) buffer.close();
+    keep();
   }
 }
 await device.close();
-if (flags.out) {
-  const result = { device: description, date: new Date().toISOString(), commit: commitOf(), rows: results };
-  writeFileSync(flags.out, `${JSON.stringify(result, null, 1)}\n`);
-}
