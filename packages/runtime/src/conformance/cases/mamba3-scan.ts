@@ -55,10 +55,13 @@ function scan({ random, borders, exact }: CaseKit, s: Shape): OpCase {
   };
 }
 
-/** Θ is held in float32 and a step of many turns rounds at the size of the step: 6e-8 of 80 radians, and again at every token. */
+/**
+ * Δ and Θ are float32. The float64 recurrence with these two alone rounded is off by up to 1.7e-5 for dt of 10 to 15 and 2.7e-5 for 15 to 25
+ * (200 random cases each, the states; y stays below 2e-7), as one step turns by up to 80 radians.
+ */
 const manyTurns = (one: OpCase): OpCase => ({
   ...one,
-  bounds: { f32: 1e-4, why: "one step turns by up to 80 radians, whose last places float32 does not hold" },
+  bounds: { f32: 4e-5, why: "one step turns by up to 80 radians, whose last places float32 does not hold" },
 });
 
 export default defineCases("mamba3_scan", (kit) => [
