@@ -31,7 +31,8 @@ import { builtInConfig, seededDigest } from "./random-encoder.js";
 import { runChunks } from "./run-chunks.js";
 import type { Source } from "./sources.js";
 
-const loadSchema = z.strictObject({
+/** @internal */
+export const loadSchema = z.strictObject({
   device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
   /** Which CUDA device. */
   index: z.number().int().min(0).default(0),

@@ -1,26 +1,18 @@
 import { limitsSchema, parseOptions } from "@krait/core";
 import { attentionBytesPerToken, type EncoderConfig, openCheckpoint, planEncoderMemory } from "@krait/nn";
 import { z } from "zod";
-import { type LoadEncoderOptions, type ModelChoice, seeded } from "./encoder.js";
+import { type LoadEncoderOptions, loadSchema, type ModelChoice, seeded } from "./encoder.js";
 import { openTokenizer } from "./open-tokenizer.js";
 import { DEFAULT_FPS } from "./pipeline.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { checkSources, type Source } from "./sources.js";
 
-const optionsSchema = z.strictObject({
-  dtype: z.enum(["f32", "bf16"]).default("f32"),
-  chunkTokens: z
-    .number()
-    .int()
-    .min(1)
-    .max(1 << 20)
-    .default(2048),
-  slots: z.number().int().positive().max(65536).default(4),
-  /** Sets this model's state beside the keys and values of a stack of full attention. */
-  compare: z.literal("attention").optional(),
-  limits: limitsSchema.optional(),
-  signal: z.instanceof(AbortSignal).optional(),
-});
+const optionsSchema = loadSchema
+  .pick({ dtype: true, chunkTokens: true, slots: true, limits: true, signal: true })
+  .extend({
+    /** Sets this model's state beside the keys and values of a stack of full attention. */
+    compare: z.literal("attention").optional(),
+  });
 
 export type EstimateOptions = Pick<LoadEncoderOptions, "dtype" | "chunkTokens" | "slots" | "limits" | "signal"> & {
   compare?: "attention" | undefined;
