@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { relativeRms } from "../src/conformance/index.js";
 import { type Device, openDevice } from "../src/index.js";
-import { differingBits, generator, randomCuts, type Share, StreamOp, seed, uniform } from "./stream-op.js";
+import { expectPackedEqualsAlone, type ScanUnderTest } from "./scan-laws.js";
+import { differingBits, generator, randomCuts, StreamOp, seed, uniform } from "./stream-op.js";
 
 const LENGTH = 400;
 
@@ -54,70 +55,49 @@ const stream = ({ H, P, G, N }: Shape, next: () => number, tokens: number) => ({
 
 describe.each(shapes)(`ssd_scan H=$H P=$P G=$G N=$N chunks of $chunkSize, seed ${seed}`, (shape) => {
   const next = generator(seed + shape.H);
+  const scan: ScanUnderTest = {
+    open: (threads) => open(shape, threads),
+    stream: (random, tokens) => stream(shape, random, tokens),
+  };
 
   test.each([1, 2, 24])("streamed equals whole with %i threads", async (threads) => {
-    const scan = await open(shape, threads);
+    const op = await open(shape, threads);
     const data = stream(shape, next, LENGTH);
-    await scan.clear();
-    const whole = await scan.stream(data, [0, LENGTH], 0);
-    const state = await scan.state(0);
-    const [stateless] = await scan.run([{ stream: data, from: 0, to: LENGTH, slot: -1 }]);
+    await op.clear();
+    const whole = await op.stream(data, [0, LENGTH], 0);
+    const state = await op.state(0);
+    const [stateless] = await op.run([{ stream: data, from: 0, to: LENGTH, slot: -1 }]);
     expect(differingBits(stateless!, whole)).toBe(0);
     for (let slot = 1; slot < 4; slot++) {
       const cuts = randomCuts(next, LENGTH, shape.chunkSize);
-      expect(differingBits(await scan.stream(data, cuts, slot), whole), `cuts ${cuts}`).toBe(0);
-      expect(differingBits(await scan.state(slot), state), `state after cuts ${cuts}`).toBe(0);
+      expect(differingBits(await op.stream(data, cuts, slot), whole), `cuts ${cuts}`).toBe(0);
+      expect(differingBits(await op.state(slot), state), `state after cuts ${cuts}`).toBe(0);
     }
     for (let slot = 4; slot < 7; slot++) {
       const cuts = slot === 4 ? Array.from({ length: LENGTH + 1 }, (_, i) => i) : randomCuts(next, LENGTH);
-      expect(relativeRms(await scan.stream(data, cuts, slot), whole), `cuts ${cuts}`).toBeLessThan(1e-5);
-      expect(relativeRms(await scan.state(slot), state), `state after cuts ${cuts}`).toBeLessThan(1e-5);
+      expect(relativeRms(await op.stream(data, cuts, slot), whole), `cuts ${cuts}`).toBeLessThan(1e-5);
+      expect(relativeRms(await op.state(slot), state), `state after cuts ${cuts}`).toBeLessThan(1e-5);
     }
-    scan.close();
+    op.close();
   });
 
-  test("packed equals alone, bit by bit, whatever the number of threads", async () => {
-    const lengths = [0, 1, 130, 9, 0, 64, 3, 257];
-    const slots = [6, 3, 0, -1, 5, 7, 1, 2];
-    const shares: Share[] = lengths.map((to, i) => ({ stream: stream(shape, next, to), from: 0, to, slot: slots[i]! }));
-    const run = async (threads: number, packs: Share[][]) => {
-      const scan = await open(shape, threads);
-      await scan.fillStates(generator(seed));
-      const outputs: Float32Array[] = [];
-      for (const pack of packs) outputs.push(...(await scan.run(pack)));
-      const states: Float32Array[] = [];
-      for (let s = 0; s < 8; s++) states.push(await scan.state(s));
-      scan.close();
-      return [...outputs, ...states];
-    };
-    const alone = shares.map((s) => [s]);
-    const want = await run(1, alone);
-    for (const [threads, packs] of [
-      [1, [shares]],
-      [3, [shares]],
-      [3, [shares.slice(0, 3), shares.slice(3)]],
-      [100, [shares]],
-      [24, alone],
-    ] as const) {
-      const got = await run(threads, packs as Share[][]);
-      expect(got.map((v, i) => differingBits(v, want[i]!))).toEqual(want.map(() => 0));
-    }
-  });
+  test("packed equals alone, bit by bit, whatever the number of threads", () =>
+    expectPackedEqualsAlone(scan, next, [1, 3, 24, 100]));
 
   test("a token reaches no earlier one", async () => {
     const { H, P, G, N } = shape;
-    const scan = await open(shape, 2);
+    const op = await open(shape, 2);
     const data = stream(shape, next, LENGTH);
-    const [clean] = await scan.run([{ stream: data, from: 0, to: LENGTH, slot: -1 }]);
+    const [clean] = await op.run([{ stream: data, from: 0, to: LENGTH, slot: -1 }]);
     for (const t of [0, 1, 8, 205, LENGTH - 1]) {
       const marked = { ...data };
       for (const [name, width] of Object.entries({ x: H * P, dt: H, B: G * N, C: G * N })) {
         marked[name as "x"] = data[name as "x"].slice().fill(Number.NaN, t * width, (t + 1) * width);
       }
-      const [got] = await scan.run([{ stream: marked, from: 0, to: LENGTH, slot: -1 }]);
+      const [got] = await op.run([{ stream: marked, from: 0, to: LENGTH, slot: -1 }]);
       expect(differingBits(got!.subarray(0, t * H * P), clean!.subarray(0, t * H * P)), `before ${t}`).toBe(0);
       expect(got!.subarray(t * H * P).every(Number.isNaN), `from ${t} on`).toBe(true);
     }
-    scan.close();
+    op.close();
   });
 });
