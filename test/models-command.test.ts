@@ -1,5 +1,5 @@
 import { cp } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors, writeSafetensors } from "@krait/formats";
 import { describe, expect, test } from "vitest";
@@ -50,8 +50,21 @@ describe.skipIf(!canEncode)("krait parity", () => {
     expect(cases.map((c: { ok: boolean }) => c.ok)).toEqual([true, false, true]);
   });
 
+  test("takes the golden file of a layer alone, and beside a folder", async () => {
+    const layer = fileURLToPath(new URL("../packages/nn/test/fixtures/golden-mamba3.safetensors", import.meta.url));
+    for (const operands of [[layer], [dirname(layer), layer]]) {
+      const { code, stdout } = await krait(["parity", ...operands, "--bound", "2e-2", "--json"]);
+      expect(code).toBe(0);
+      expect(JSON.parse(stdout)).toMatchObject({ family: "mamba3", greedyEqual: true, ok: true });
+    }
+    const other = await krait(["parity", layer, "--layer", '{"aActivation":"softplus"}', "--json"]);
+    expect(other.code).toBe(3);
+    expectFault(await krait(["parity", layer, "--layer", "groups"]), "INVALID_OPTION");
+  });
+
   test("refuses what it cannot compare", async () => {
-    expectFault(await krait(["parity", model]), "OPERANDS");
+    expectFault(await krait(["parity"]), "OPERANDS");
+    expectFault(await krait(["parity", model]), "NOT_A_FILE");
     expectFault(await krait(["parity", model, join(model, "model.safetensors")]), "GOLDEN_INVALID");
     expectFault(await krait(["parity", fixture("none"), golden]), "MODEL_NOT_FOUND");
     expectFault(await krait(["parity", fixture("mamba2_bf16"), golden, "--bound", "0"]), "INVALID_OPTION");

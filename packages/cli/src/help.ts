@@ -126,12 +126,20 @@ the model
   --json              one object per prompt when all are done: prompt, text, tokens, finish
 `,
   parity: `krait parity MODEL_DIR GOLDEN.safetensors [options]
+krait parity LAYER_GOLDEN.safetensors [options]
 
 Runs every L{n}.input_ids [batch, n] of the golden file and compares with L{n}.logits, then steps from
 greedy.prompt and compares with greedy.tokens. Exit code 0 when all errors are within the bound and the
 tokens are equal, else 3. Computes in f32, whatever dtype config.json names.
 
-  --bound B           largest relative RMS error of the logits (default 1e-4)
+A golden file with tensors param.* holds one layer of mamba_ssm (Mamba-1, -2 or -3, its sizes read off
+the shapes): every L{n}.x [batch, n, width] is compared with L{n}.y. It needs no model folder; one that
+is named before it is not looked at.
+
+  --bound B           largest relative RMS error of a case (default 1e-4; of a layer the precision of its
+                      reference: 1e-4, 2e-3 and 2e-2 for Mamba-1, -2 and -3)
+  --layer JSON        options of a layer that no shape tells: '{"groups":2}' of Mamba-2,
+                      '{"aActivation":"softplus"}' of Mamba-3
   --dtype D           f32, or bf16: weights rounded to bf16 (the CPU still multiplies in f32); then equal
                       tokens are told but not required
   --device D          auto, cpu or cuda (default cpu)

@@ -4,8 +4,9 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "@krait/formats";
 import { type Device, openDevice } from "@krait/runtime";
+import { relativeRms } from "@krait/runtime/conformance";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { checkParity, inspectModel, loadCausalModel } from "../src/index.js";
+import { checkParity, inspectModel, loadCausalModel, StackModel, type WeightSource } from "../src/index.js";
 
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/models/${name}`, import.meta.url));
 type Tensors = Record<string, TensorToWrite>;
@@ -200,6 +201,64 @@ describe("configs", () => {
     await fails(folder, "TENSOR_MISSING", "backbone.layers.0.norm2.weight");
     await writeFile(join(folder, "config.json"), JSON.stringify({ ...native, rms_norm: false }));
     await fails(folder, "CONFIG_UNSUPPORTED", "rms_norm");
+  });
+
+  test("a native Mamba-3 model gives the features of the layer that it is made of", async () => {
+    const golden = await openSafetensors(
+      fileURLToPath(new URL("fixtures/golden-mamba3-outnorm.safetensors", import.meta.url)),
+    );
+    const width = 64;
+    const x = (await golden.readFloat32("L33.x")).slice(0, 32 * width);
+    const eye = Float32Array.from({ length: 32 * width }, (_, i) => (Math.floor(i / width) === i % width ? 1 : 0));
+    const ones = { dtype: "f32" as const, shape: [width], data: new Float32Array(width).fill(1) };
+    const tensors: Tensors = { "backbone.layers.0.norm.weight": ones, "backbone.norm_f.weight": ones };
+    for (const [name, { shape }] of golden.tensors) {
+      if (!name.startsWith("param.")) continue;
+      const data = await golden.readFloat32(name);
+      tensors[`backbone.layers.0.mixer.${name.slice(6)}`] = { dtype: "f32", shape, data };
+    }
+    await golden.close();
+    const stack = {
+      width,
+      layout: "M3",
+      mamba3: { stateSize: 64, headDim: 32, outNorm: true, ropeFraction: 1 as const },
+    };
+    const source: WeightSource = {
+      origin: "the golden layer",
+      names: new Set(Object.keys(tensors)),
+      shapeOf: (name) => tensors[name]!.shape,
+      read: async ({ name }) => tensors[name]!.data as Float32Array,
+    };
+    const alone = await StackModel.create(device, stack, source);
+    const features = await alone.run(x);
+    alone.close();
+
+    const folder = join(root, "mamba3");
+    await mkdir(folder);
+    await writeSafetensors(join(folder, "model.safetensors"), {
+      ...tensors,
+      "backbone.embedding.weight": { dtype: "f32", shape: [32, width], data: x },
+      "lm_head.weight": { dtype: "f32", shape: [32, width], data: eye },
+    });
+    const ssm_cfg = { layer: "Mamba3", d_state: 64, headdim: 32, is_outproj_norm: true, rope_fraction: 1 };
+    const config = { d_model: width, n_layer: 1, vocab_size: 32, tie_embeddings: false, ssm_cfg };
+    const configured = (ssm: object) =>
+      writeFile(join(folder, "config.json"), JSON.stringify({ ...config, ssm_cfg: { ...ssm_cfg, ...ssm } }));
+    const logits = async () => {
+      const model = await loadCausalModel(device, folder, { maxLogits: 32 });
+      const [all] = await model.run([{ ids: Array.from({ length: 32 }, (_, i) => i), logits: "all" }]);
+      model.close();
+      return all!;
+    };
+    await configured({});
+    const wanted = Float32Array.from({ length: 32 * 32 }, (_, i) => features[Math.floor(i / 32) * width + (i % 32)]!);
+    expect(relativeRms(await logits(), wanted)).toBeLessThan(1e-6);
+    await configured({ a_activation: "softplus" });
+    expect(relativeRms(await logits(), wanted)).toBeGreaterThan(1e-3);
+    await configured({ is_mimo: true });
+    await fails(folder, "CONFIG_UNSUPPORTED", "is_mimo");
+    await configured({ is_outproj_norm: false });
+    await fails(folder, "TENSOR_UNEXPECTED", "mixer.norm.weight");
   });
 
   test("a folder without a config, and JSON that is none, are refused", async () => {

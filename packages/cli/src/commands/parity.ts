@@ -12,12 +12,14 @@ export const parity: Command = async (argv, { signal, print }) => {
     dtype: { value: true },
     device: { value: true },
     threads: { value: true },
+    layer: { value: true },
   });
   const { options, operands } = parsed;
-  const [folder, golden] = operands;
+  // The golden file of a layer stands alone.
+  const [folder, golden = folder] = operands;
   if (folder === undefined || golden === undefined || operands.length > 2) {
     throw new UsageFault(
-      `Expected a model folder and a golden file for krait parity but received ${operands.length} names`,
+      `Expected a model folder and a golden file, or that of a layer, for krait parity but received ${operands.length} names`,
       "OPERANDS",
       help("parity"),
     );
@@ -26,16 +28,31 @@ export const parity: Command = async (argv, { signal, print }) => {
   const dtype = choiceOption(parsed, "dtype", ["f32", "bf16"]);
   const device = choiceOption(parsed, "device", ["auto", "cpu", "cuda"]);
   const threads = numberOption(parsed, "threads", { min: 1, max: 1024, integer: true });
+  const layer = options.get("layer");
   const report = await (await loadSdk()).parity(folder, golden, {
     ...(bound !== undefined && { bound }),
     ...(dtype !== undefined && { dtype }),
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),
+    ...(layer !== undefined && { layer: layerOptions(layer) }),
     signal,
   });
   print(options.has("json") ? `${JSON.stringify(report)}\n` : describe(report));
   return report.ok ? 0 : 3;
 };
+
+function layerOptions(text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {}
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new UsageFault(
+    `Expected a JSON object for --layer but received ${text}`,
+    "INVALID_OPTION",
+    "For example --layer '{\"groups\":2}'.",
+  );
+}
 
 function describe({ family, dtype, bound, cases, greedy, greedyEqual, maxRelRms, ok }: ParityReport): string {
   const lines = [`${family} in ${dtype}, bound ${bound}`];

@@ -4,6 +4,7 @@ import { attention } from "../layers/attention.js";
 import { gatedMlp } from "../layers/gated-mlp.js";
 import { mamba1 } from "../layers/mamba1.js";
 import { mamba2 } from "../layers/mamba2.js";
+import { mamba3 } from "../layers/mamba3.js";
 import { layerBlock } from "./block.js";
 import type { Block, DescribeOptions, Family } from "./family.js";
 import { flag, layerCount, limit, shellOf, size, unsupported } from "./fields.js";
@@ -32,6 +33,12 @@ const schema = z.object({
       dt_limit: limit,
       bias: flag(false),
       conv_bias: flag(true),
+      rope_fraction: z.union([z.literal(0.5), z.literal(1)]).default(0.5),
+      A_floor: z.number().min(0).default(1e-4),
+      is_outproj_norm: flag(false),
+      is_mimo: flag(false),
+      /** Not among mamba_ssm's own: Mamba-3 took softplus before June 2026, and its checkpoints do not tell. */
+      a_activation: z.enum(["heavy_tail", "softplus"]).default("heavy_tail"),
     })
     .prefault({}),
   attn_layer_idx: z.array(z.int().min(0)).default([]),
@@ -56,7 +63,7 @@ const schema = z.object({
 });
 type Config = z.output<typeof schema>;
 
-/** Checkpoints with the names and the config of state-spaces/mamba itself (no model_type): Mamba-1, Mamba-2, attention, gated MLPs. */
+/** Checkpoints with the names and the config of state-spaces/mamba itself (no model_type): Mamba-1 to Mamba-3, attention, gated MLPs. */
 export const mambaSsmFamily: Family = {
   name: "mamba_ssm",
   matches: ({ values }) => values.model_type === undefined && "d_model" in values && "n_layer" in values,
@@ -95,7 +102,8 @@ const shellFor = (config: Config) => ({ width: config.d_model, layerCount: confi
 function mambaBlock(config: Config, file: PublishedConfig, layer: string): Block {
   const { ssm_cfg: ssm, d_model: width } = config;
   if (ssm.layer === "Mamba1") return mamba1Block(config, layer);
-  if (ssm.layer !== "Mamba2") throw unsupported(file.path, "ssm_cfg.layer", "Mamba1 or Mamba2", ssm.layer);
+  if (ssm.layer === "Mamba3") return mamba3Block(config, file, layer);
+  if (ssm.layer !== "Mamba2") throw unsupported(file.path, "ssm_cfg.layer", "Mamba1, Mamba2 or Mamba3", ssm.layer);
   const inner = ssm.expand * width;
   if (ssm.d_ssm && ssm.d_ssm !== inner) throw unsupported(file.path, "ssm_cfg.d_ssm", `${inner}`, ssm.d_ssm);
   return layerBlock({
@@ -136,6 +144,29 @@ function mamba1Block(config: Config, layer: string): Block {
       dtRank: ssm.dt_rank,
       convBias: ssm.conv_bias,
       bias: ssm.bias,
+    },
+    sources: (name) => `${layer}.mixer.${name}`,
+  });
+}
+
+function mamba3Block(config: Config, file: PublishedConfig, layer: string): Block {
+  const { ssm_cfg: ssm, d_model: width } = config;
+  if (ssm.is_mimo) throw unsupported(file.path, "ssm_cfg.is_mimo", "false", true);
+  return layerBlock({
+    prefix: `${layer}.mixer`,
+    norm: `${layer}.norm.weight`,
+    eps: EPS,
+    kind: mamba3,
+    shell: shellFor(config),
+    options: {
+      stateSize: ssm.d_state ?? 128,
+      innerWidth: ssm.expand * width,
+      headDim: ssm.headdim,
+      groups: ssm.ngroups,
+      ropeFraction: ssm.rope_fraction,
+      aActivation: ssm.a_activation === "softplus" ? "softplus" : "heavyTail",
+      aFloor: ssm.A_floor,
+      outNorm: ssm.is_outproj_norm,
     },
     sources: (name) => `${layer}.mixer.${name}`,
   });

@@ -1,5 +1,6 @@
 export { type CausalInput, CausalModel, type CausalModelOptions, tensorsOf } from "./causal-model.js";
 export { type GeneratedToken, Generation, type GenerationOptions, type GenerationSnapshot } from "./generation.js";
+export { type GoldenLayer, holdsLayer, readLayer } from "./golden-layer.js";
 export { inspectModel, type ModelReport } from "./inspect.js";
 export { type LoadCausalOptions, loadCausalModel } from "./load-model.js";
 export { checkParity, type ParityCase, type ParityOptions, type ParityReport } from "./parity.js";

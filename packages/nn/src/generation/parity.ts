@@ -2,7 +2,10 @@ import { expected, InputError, throwIfAborted } from "@krait/core";
 import { openSafetensors, type SafetensorsFile } from "@krait/formats";
 import type { Device } from "@krait/runtime";
 import type { CausalModel } from "./causal-model.js";
+import { holdsLayer, readLayer } from "./golden-layer.js";
+import { compareLayer } from "./layer-parity.js";
 import { loadCausalModel } from "./load-model.js";
+import { RelativeError } from "./relative-error.js";
 import { largest } from "./sampling.js";
 
 /** Bytes of logits in one run. */
@@ -10,8 +13,10 @@ const LOGITS_BYTES = 2 ** 26;
 const MAX_RUN_TOKENS = 2048;
 
 export interface ParityOptions {
-  /** Largest relative RMS error of the logits of a case. */
+  /** Largest relative RMS error of the logits of a case; 1e-4 when absent, and for a layer what its reference's precision allows. */
   bound?: number;
+  /** Options of a single layer that the shapes of its tensors do not tell: `groups` of Mamba-2, `aActivation` of Mamba-3. */
+  layer?: Readonly<Record<string, unknown>>;
   /** `bf16` rounds the weights; on a CPU the products stay in f32. */
   dtype?: "f32" | "bf16";
   signal?: AbortSignal | undefined;
@@ -27,6 +32,7 @@ export interface ParityCase {
 }
 
 export interface ParityReport {
+  /** Of a single layer its kind. */
   family: string;
   dtype: "f32" | "bf16";
   bound: number;
@@ -46,17 +52,34 @@ interface Golden {
 
 /**
  * Holds a published model to the outputs of its reference: every `L{n}.input_ids` [batch, n] of a safetensors file against
- * `L{n}.logits` [batch, n, vocabulary], and `greedy.prompt` against `greedy.tokens`, stepped with carried state.
+ * `L{n}.logits` [batch, n, vocabulary], and `greedy.prompt` against `greedy.tokens`, stepped with carried state. A file with tensors
+ * `param.*` holds one layer: then every `L{n}.x` [batch, n, width] against `L{n}.y`, and no folder is looked at.
  *
- * @throws what `loadCausalModel` throws; InputError (GOLDEN_INVALID)
+ * @throws what `loadCausalModel` and `readLayer` throw; InputError (GOLDEN_INVALID)
  */
 export async function checkParity(
   device: Device,
   folder: string,
   goldenPath: string,
-  { bound = 1e-4, dtype = "f32", signal }: ParityOptions = {},
+  options: ParityOptions = {},
 ): Promise<ParityReport> {
-  const golden = await readGolden(goldenPath);
+  const file = await openSafetensors(goldenPath);
+  try {
+    if (!holdsLayer(file)) return await checkModel(device, folder, file, options);
+    const report = await compareLayer(device, file, readLayer(file, options.layer), options);
+    return { ...report, greedyEqual: true };
+  } finally {
+    await file.close();
+  }
+}
+
+async function checkModel(
+  device: Device,
+  folder: string,
+  file: SafetensorsFile,
+  { bound = 1e-4, dtype = "f32", signal }: ParityOptions,
+): Promise<ParityReport> {
+  const golden = await readGolden(file);
   const longest = Math.max(
     1,
     ...golden.cases.map((c) => c.shape[1]),
@@ -85,7 +108,7 @@ export async function checkParity(
       const wanted = ids.length * model.description.vocabularySize;
       if (logits.length !== wanted) {
         throw invalid(
-          `${goldenPath}, tensor ${name}.logits`,
+          `${file.path}, tensor ${name}.logits`,
           `${wanted} elements, as the model's vocabulary asks`,
           logits.length,
         );
@@ -148,24 +171,6 @@ async function compare(
   return error.value;
 }
 
-class RelativeError {
-  private difference = 0;
-  private norm = 0;
-
-  /** Returns where the next part begins. */
-  add(got: Float32Array, want: Float32Array, at: number): number {
-    for (let i = 0; i < got.length; i++) {
-      this.difference += (got[i]! - want[at + i]!) ** 2;
-      this.norm += want[at + i]! ** 2;
-    }
-    return at + got.length;
-  }
-
-  get value(): number {
-    return Math.sqrt(this.difference / (this.norm || 1));
-  }
-}
-
 /** Prefill, then one token at a time with carried state. */
 async function continueGreedily(
   model: CausalModel,
@@ -187,37 +192,33 @@ async function continueGreedily(
   }
 }
 
-async function readGolden(path: string): Promise<Golden> {
-  const file = await openSafetensors(path);
-  try {
-    const golden: Golden = { cases: [] };
-    const names = [...file.tensors.keys()].filter((n) => /^L\d+\.input_ids$/.test(n));
-    names.sort((a, b) => Number(a.slice(1).split(".")[0]) - Number(b.slice(1).split(".")[0]));
-    for (const key of names) {
-      const name = key.split(".")[0]!;
-      const shape = file.tensors.get(key)!.shape;
-      if (shape.length !== 2 || shape.includes(0))
-        throw invalid(`${path}, tensor ${key}`, "shape [batch, tokens]", shape);
-      const ids = await integers(file, key);
-      if (!file.tensors.has(`${name}.logits`)) throw invalid(path, `tensor ${name}.logits`, undefined);
-      golden.cases.push({
-        name,
-        shape: shape as [number, number],
-        ids,
-        logits: await file.readFloat32(`${name}.logits`),
-      });
-    }
-    if (file.tensors.has("greedy.prompt") && file.tensors.has("greedy.tokens")) {
-      golden.greedy = { prompt: await integers(file, "greedy.prompt"), tokens: await integers(file, "greedy.tokens") };
-    }
-    if (golden.cases.length === 0 && !golden.greedy)
-      throw invalid(path, "tensors L{n}.input_ids and L{n}.logits, or greedy.prompt and greedy.tokens", [
-        ...file.tensors.keys(),
-      ]);
-    return golden;
-  } finally {
-    await file.close();
+async function readGolden(file: SafetensorsFile): Promise<Golden> {
+  const { path } = file;
+  const golden: Golden = { cases: [] };
+  const names = [...file.tensors.keys()].filter((n) => /^L\d+\.input_ids$/.test(n));
+  names.sort((a, b) => Number(a.slice(1).split(".")[0]) - Number(b.slice(1).split(".")[0]));
+  for (const key of names) {
+    const name = key.split(".")[0]!;
+    const shape = file.tensors.get(key)!.shape;
+    if (shape.length !== 2 || shape.includes(0))
+      throw invalid(`${path}, tensor ${key}`, "shape [batch, tokens]", shape);
+    const ids = await integers(file, key);
+    if (!file.tensors.has(`${name}.logits`)) throw invalid(path, `tensor ${name}.logits`, undefined);
+    golden.cases.push({
+      name,
+      shape: shape as [number, number],
+      ids,
+      logits: await file.readFloat32(`${name}.logits`),
+    });
   }
+  if (file.tensors.has("greedy.prompt") && file.tensors.has("greedy.tokens")) {
+    golden.greedy = { prompt: await integers(file, "greedy.prompt"), tokens: await integers(file, "greedy.tokens") };
+  }
+  if (golden.cases.length === 0 && !golden.greedy)
+    throw invalid(path, "tensors L{n}.input_ids and L{n}.logits, or greedy.prompt and greedy.tokens", [
+      ...file.tensors.keys(),
+    ]);
+  return golden;
 }
 
 async function integers(file: SafetensorsFile, name: string): Promise<number[]> {
