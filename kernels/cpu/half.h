@@ -17,6 +17,8 @@ inline constexpr bool kReadsBf16<EmbeddingArgs> = true;
 template <>
 inline constexpr bool kReadsBf16<GatedRmsNormArgs> = true;
 template <>
+inline constexpr bool kReadsBf16<LayerNormArgs> = true;
+template <>
 inline constexpr bool kReadsBf16<RmsNormArgs> = true;
 template <>
 inline constexpr bool kReadsBf16<LinearArgs> = true;

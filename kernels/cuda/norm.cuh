@@ -10,10 +10,22 @@ inline constexpr int kNormPack = 8;
 // Packs one thread keeps at most; what a row has beyond blockDim.x times as many is read twice.
 inline constexpr int kNormHeld = 4;
 
+// Takes `centre` out of the `count` elements that exist; the sum of their squares.
+__device__ __forceinline__ float centred_squares(float (&h)[kNormPack], float centre, int32_t count) {
+  float square = 0;
+#pragma unroll
+  for (int i = 0; i < kNormPack; ++i) {
+    h[i] = i < count ? h[i] - centre : 0.0f;
+    square += h[i] * h[i];
+  }
+  return square;
+}
+
 // `body` has width, eps and, for elements [at, at + kNormPack) of a row, fetch() (loads only), read() (their values from what was fetched,
 // zeros past the width; called once per use), seen() (called once) and write(). kPacks · blockDim.x packs are held; kWide: there are no
-// more, none is cut short and each moves in 16-byte accesses. Neither changes the order of a sum.
-template <int kPacks, bool kWide, typename Body>
+// more, none is cut short and each moves in 16-byte accesses. Neither changes the order of a sum. kCentred: the row's mean is taken out
+// of its elements before they are squared and written.
+template <int kPacks, bool kWide, bool kCentred, typename Body>
 __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body body) {
   __shared__ float shared[32];
   constexpr int N = kNormPack;
@@ -38,7 +50,7 @@ __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body
         body.read(held[p], fetched[p]);
         body.template seen<kWide>(held[p], row, at);
 #pragma unroll
-        for (int i = 0; i < N; ++i) square += held[p][i] * held[p][i];
+        for (int i = 0; i < N; ++i) square += kCentred ? held[p][i] : held[p][i] * held[p][i];
       }
     }
     if constexpr (!kWide) {
@@ -48,7 +60,25 @@ __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body
         body.read(h, fetched[0]);
         body.template seen<kWide>(h, row, at);
 #pragma unroll
-        for (int i = 0; i < N; ++i) square += h[i] * h[i];
+        for (int i = 0; i < N; ++i) square += kCentred ? h[i] : h[i] * h[i];
+      }
+    }
+    float centre = 0;
+    if constexpr (kCentred) {
+      centre = row_sum(square, shared) / static_cast<float>(width);
+      square = 0;
+#pragma unroll
+      for (int p = 0; p < kPacks; ++p) {
+        const int32_t at = begin + p * step;
+        if (at < end) square += centred_squares(held[p], centre, width - at);
+      }
+      if constexpr (!kWide) {
+        for (int32_t at = begin + kPacks * step; at < end; at += step) {
+          float h[N];
+          body.template fetch<kWide>(fetched[0], row, at);
+          body.read(h, fetched[0]);
+          square += centred_squares(h, centre, width - at);
+        }
       }
     }
     const float mean = row_sum(square, shared) / static_cast<float>(width);
@@ -63,13 +93,14 @@ __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body
         float h[N];
         body.template fetch<kWide>(fetched[0], row, at);
         body.read(h, fetched[0]);
+        if constexpr (kCentred) static_cast<void>(centred_squares(h, centre, width - at));
         body.template write<kWide>(h, row, at, scale);
       }
     }
   }
 }
 
-template <typename Body>
+template <bool kCentred = false, typename Body>
 Status normalise(const char* op, const Cuda& cuda, int64_t rows, int64_t width, const Body& body) {
   if (rows <= 0 || width <= 0) return {};
   if (width > INT32_MAX / 2) {
@@ -82,11 +113,11 @@ Status normalise(const char* op, const Cuda& cuda, int64_t rows, int64_t width, 
   const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(divide_up(rows, y), INT32_MAX));
   const auto go = [&](auto kernel) { kernel<<<blocks, dim3(x, y), 0, cuda.stream>>>(rows, body); };
   const int64_t each = divide_up(packs, x);
-  if (!body.wide || width % kNormPack != 0 || each > kNormHeld) go(normalise_kernel<kNormHeld, false, Body>);
-  else if (each <= 1) go(normalise_kernel<1, true, Body>);
-  else if (each <= 2) go(normalise_kernel<2, true, Body>);
-  else if (each <= 3) go(normalise_kernel<3, true, Body>);
-  else go(normalise_kernel<kNormHeld, true, Body>);
+  if (!body.wide || width % kNormPack != 0 || each > kNormHeld) go(normalise_kernel<kNormHeld, false, kCentred, Body>);
+  else if (each <= 1) go(normalise_kernel<1, true, kCentred, Body>);
+  else if (each <= 2) go(normalise_kernel<2, true, kCentred, Body>);
+  else if (each <= 3) go(normalise_kernel<3, true, kCentred, Body>);
+  else go(normalise_kernel<kNormHeld, true, kCentred, Body>);
   return launched(op);
 }
 

@@ -8,6 +8,7 @@ import { embedding } from "./embedding.js";
 import { expertLinear } from "./expert-linear.js";
 import { frame } from "./frame.js";
 import { gatedRmsNorm } from "./gated-rms-norm.js";
+import { layerNorm } from "./layer-norm.js";
 import { linear } from "./linear.js";
 import { mamba3Scan } from "./mamba3-scan.js";
 import { pool } from "./pool.js";
@@ -27,6 +28,7 @@ export { embedding } from "./embedding.js";
 export { expertLinear } from "./expert-linear.js";
 export { frame } from "./frame.js";
 export { gatedRmsNorm } from "./gated-rms-norm.js";
+export { layerNorm } from "./layer-norm.js";
 export { linear } from "./linear.js";
 export { mamba3Scan } from "./mamba3-scan.js";
 export { pool } from "./pool.js";
@@ -48,6 +50,7 @@ export const allOps: readonly Op[] = [
   expertLinear.op,
   frame.op,
   gatedRmsNorm.op,
+  layerNorm.op,
   linear.op,
   mamba3Scan.op,
   mergeHeads.op,
