@@ -1,7 +1,6 @@
 import { type DType, expected, parseOptions, UsageError } from "@krait/core";
-import { type Graph, rmsNorm, type Value } from "@krait/graph";
+import type { Graph, Value } from "@krait/graph";
 import { z } from "zod";
-import { constant } from "./init.js";
 import {
   type LayerKind,
   layerKinds,
@@ -11,12 +10,15 @@ import {
   type StateSpec,
 } from "./layers/index.js";
 import { parseLayout } from "./layout.js";
+import { type NormKind, normalise, normKinds, normParameters } from "./norm.js";
 
 /** A stack of layers with pre-normalisation and residuals. Sections hold the options of each layer kind. */
 export const stackSchema = z
   .strictObject({
     width: z.int().positive().max(65536).default(256),
     layout: z.union([z.string().max(10_000), z.array(z.string()).max(1000)]).default("(M2 M2 M2 A)x2"),
+    /** Of every norm before a layer and of the last: the root mean square, or mean and variance with a bias. */
+    norm: z.enum(normKinds).default("rms"),
     normEps: z.number().positive().default(1e-5),
     /** dtype of the residual stream: float32 keeps long stacks exact in bf16 models. */
     residual: z.enum(["f32", "model"]).default("f32"),
@@ -50,6 +52,7 @@ export class Stack {
   readonly width: number;
   readonly layers: readonly StackLayer[];
   private readonly shell: Shell;
+  private readonly norm: NormKind;
   private readonly normEps: number;
   private readonly residual: "f32" | "model";
 
@@ -61,6 +64,7 @@ export class Stack {
       layerKinds.map((k) => k.letter),
     );
     this.width = config.width;
+    this.norm = config.norm;
     this.normEps = config.normEps;
     this.residual = config.residual;
     this.shell = { width: config.width, layerCount: letters.length };
@@ -79,16 +83,16 @@ export class Stack {
   }
 
   blueprint(): Blueprint {
-    const norm = (name: string): ParameterSpec => ({ name, shape: [this.width], dtype: "f32", init: constant(1) });
+    const norm = (name: string) => normParameters(this.norm, name, this.width);
     const parameters: ParameterSpec[] = [];
     const states: StateSpec[] = [];
     for (const { kind, options, prefix } of this.layers) {
-      parameters.push(norm(`${prefix}.norm.weight`));
+      parameters.push(...norm(`${prefix}.norm`));
       for (const p of kind.parameters(options, this.shell))
         parameters.push({ ...p, name: `${prefix}.mixer.${p.name}` });
       for (const s of kind.states(options, this.shell)) states.push({ ...s, name: `${prefix}.mixer.${s.name}` });
     }
-    parameters.push(norm("backbone.norm_f.weight"));
+    parameters.push(...norm("backbone.norm_f"));
     return { parameters, states };
   }
 
@@ -115,10 +119,9 @@ export class Stack {
     let branch: Value | undefined;
     for (const { kind, options, prefix } of this.layers) {
       graph.within(prefix, () => {
-        const weight = tensor(`${prefix}.norm.weight`);
-        const normed: { y: Value; sum: Value | undefined } = branch
-          ? rmsNorm({ x: branch, weight, residual: stream }, { eps: this.normEps, outDtype: dtype })
-          : rmsNorm({ x: stream, weight }, { eps: this.normEps, outDtype: dtype });
+        const inputs = branch ? { x: branch, residual: stream } : { x: stream };
+        const attributes = { eps: this.normEps, outDtype: dtype };
+        const normed = normalise(this.norm, `${prefix}.norm`, tensor, inputs, attributes);
         stream = normed.sum ?? stream;
         const scope = {
           parameter: (name: string) => tensor(`${prefix}.mixer.${name}`),
@@ -129,7 +132,7 @@ export class Stack {
         branch = kind.forward(scope, normed.y, options, this.shell);
       });
     }
-    const weight = tensor("backbone.norm_f.weight");
-    return rmsNorm({ x: branch!, weight, residual: stream }, { eps: this.normEps, outDtype: "f32" }).y;
+    const attributes = { eps: this.normEps, outDtype: "f32" } as const;
+    return normalise(this.norm, "backbone.norm_f", tensor, { x: branch!, residual: stream }, attributes).y;
   }
 }

@@ -44,6 +44,7 @@ const stacks: Record<string, StackOptions> = {
     layout: "Hx2",
     parallel: { mamba: { ...mamba, norm: "none", bias: true }, attention: { ...heads, scale: 0.3, bias: true } },
   },
+  "layer norms": { layout: "A G M2", norm: "layer", attention: heads, gatedMlp: { hidden: 40 }, mamba2: mamba },
   "convolved attention": { layout: "Ax2", attention: { ...heads, convWidth: 4 } },
   "norms on the selection": { layout: "M1x2", mamba1: { stateSize: 8, selectionNorms: true, bias: true } },
   "Mamba-2 with the norm before the gate": {
@@ -74,6 +75,40 @@ test.each(Object.entries(stacks))(`%s: streamed, packed and whole agree, seed ${
   const packed = await model.run(Float32Array.from([...other, ...x]), { lengths: [30, 61] });
   expect(relativeRms(packed.subarray(30 * WIDTH), whole)).toBeLessThan(1e-5);
   model.close();
+});
+
+test.each(["f32", "bf16"] as const)(
+  "with layer norms the features have mean 0 and variance 1, in %s",
+  async (dtype) => {
+    const options = { width: WIDTH, layout: "M2 F", norm: "layer", mamba2: mamba, mlp: { hidden: 56 } } as const;
+    const model = await StackModel.create(device, options, seededWeights(3), { maxTokens: 64, dtype });
+    // Far from zero: what only divided by the root mean square would keep its mean.
+    const x = Float32Array.from({ length: 50 * WIDTH }, () => 3 + random());
+    const features = await model.run(x);
+    for (let t = 0; t < 50; t++) {
+      const row = Array.from(features.subarray(t * WIDTH, (t + 1) * WIDTH));
+      const mean = row.reduce((a, b) => a + b, 0) / WIDTH;
+      const variance = row.reduce((a, b) => a + (b - mean) ** 2, 0) / WIDTH;
+      expect(Math.abs(mean)).toBeLessThan(1e-5);
+      expect(Math.abs(variance - 1)).toBeLessThan(1e-3);
+    }
+    model.close();
+  },
+);
+
+test("a layer norm's tensors are its weight and its bias, a root mean square's its weight", () => {
+  const names = (norm: "rms" | "layer") =>
+    new Stack({ width: WIDTH, layout: "F", norm })
+      .blueprint()
+      .parameters.map((p) => p.name)
+      .filter((name) => name.includes("norm"));
+  expect(names("rms")).toEqual(["backbone.layers.0.norm.weight", "backbone.norm_f.weight"]);
+  expect(names("layer")).toEqual([
+    "backbone.layers.0.norm.weight",
+    "backbone.layers.0.norm.bias",
+    "backbone.norm_f.weight",
+    "backbone.norm_f.bias",
+  ]);
 });
 
 test("options that do not fit are refused by name", () => {
