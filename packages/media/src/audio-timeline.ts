@@ -1,12 +1,13 @@
 import { expected, InputError } from "@krait/core";
+import { brokenClock } from "./media-errors.js";
 import type { AudioPart } from "./media-part.js";
 
 /** Samples of one part: a tenth of a second at 16 kHz. */
 const partSamples = 1600;
 /** Packet times jitter by some milliseconds in many containers; only beyond this do they count as a gap or an overlap. */
 const jitterSeconds = 0.02;
-/** A clock that keeps jumping back is broken; up to this much repeated sound is dropped. */
-const maxOverlapSeconds = 10;
+/** A clock that keeps jumping back is broken; up to this much repeated sound or picture is dropped. */
+export const maxOverlapSeconds = 10;
 
 /**
  * Lays packets on one clock, so that sample i of a stream lies at start + i / sampleRate for the whole of it:
@@ -19,22 +20,49 @@ export class AudioTimeline {
   #overlap = 0;
   #pending = new Float32Array(partSamples);
   #filled = 0;
+  /** A packet that does not join the last one, until its successor tells whether to believe its time. */
+  #held: { time: number; samples: Float32Array } | undefined;
 
+  /** @param declaredStart where the container says that the stream begins, seconds */
   constructor(
     private readonly sampleRate: number,
     private readonly name: string,
     private readonly maxGapSeconds: number,
+    private readonly declaredStart = Number.NEGATIVE_INFINITY,
   ) {}
 
   get buffered(): number {
-    return this.#filled * 4;
+    return (this.#filled + (this.#held?.samples.length ?? 0)) * 4;
   }
 
   /** Throws `InputError` MEDIA_TIMES_INVALID or SAMPLES_NOT_FINITE. */
   *push(time: number, samples: Float32Array): Generator<AudioPart, void, undefined> {
     checkFinite(samples, time, this.sampleRate, this.name);
+    yield* this.#resolve(time);
+    if (this.#origin === undefined || time - this.#laid > jitterSeconds) this.#held = { time, samples };
+    else yield* this.#lay(time, samples);
+  }
+
+  /**
+   * ffmpeg misreads one time where an MPEG stream changes its rate: it counts the ticks of the new rate by the old one. Such a
+   * packet lies ahead, and those behind it, which may not fall back, crowd at its start until the clock has caught up: they
+   * belong where the last one ended. As the first, it lies before the stream begins, and belongs in front of its successor.
+   */
+  *#resolve(next: number): Generator<AudioPart, void, undefined> {
+    const held = this.#held;
+    if (held === undefined) return;
+    this.#held = undefined;
+    const length = held.samples.length / this.sampleRate;
+    let { time } = held;
+    if (this.#origin === undefined) {
+      if (time < this.declaredStart - jitterSeconds && next < Number.POSITIVE_INFINITY) time = next - length;
+    } else if (next < time + length / 2) time = this.#laid;
+    yield* this.#lay(time, held.samples);
+  }
+
+  *#lay(time: number, samples: Float32Array): Generator<AudioPart, void, undefined> {
     this.#origin ??= time;
-    const due = this.end;
+    const due = this.#laid;
     const gap = time - due;
     let kept = samples;
     if (gap > jitterSeconds) {
@@ -53,16 +81,23 @@ export class AudioTimeline {
 
   /** Seconds at which the next sample is due. */
   get end(): number {
+    const held = this.#held;
+    return held === undefined ? this.#laid : held.time + held.samples.length / this.sampleRate;
+  }
+
+  get #laid(): number {
     return this.#origin === undefined ? Number.NEGATIVE_INFINITY : this.#origin + this.#count / this.sampleRate;
   }
 
   /** Start of the part that is still growing, seconds; infinity where there is none. */
   get pendingStart(): number {
-    return this.#filled === 0 ? Number.POSITIVE_INFINITY : this.end - this.#filled / this.sampleRate;
+    if (this.#filled === 0) return this.#held?.time ?? Number.POSITIVE_INFINITY;
+    return this.#laid - this.#filled / this.sampleRate;
   }
 
   /** Gives out what is pending. */
   *flush(): Generator<AudioPart, void, undefined> {
+    yield* this.#resolve(Number.POSITIVE_INFINITY);
     if (this.#filled > 0) yield this.#take();
   }
 
@@ -91,10 +126,7 @@ export class AudioTimeline {
   }
 
   #broken(received: string): InputError {
-    return new InputError(`Expected audio times that advance for ${this.name} but received ${received}`, {
-      code: "MEDIA_TIMES_INVALID",
-      hint: "Repair the clock by remuxing: `ffmpeg -i INPUT -c copy output.mkv`.",
-    });
+    return brokenClock(this.name, `audio with ${received}`);
   }
 }
 

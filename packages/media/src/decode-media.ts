@@ -3,8 +3,18 @@ import { AudioTimeline } from "./audio-timeline.js";
 import type { DecodePlan } from "./decode-options.js";
 import { type FfmpegExit, isSpawnFailure, spawnFailure, startFfmpeg } from "./ffmpeg-process.js";
 import { ffprobe } from "./ffprobe.js";
-import { audioFilter, videoFilter } from "./filters.js";
-import { checkChannels, checkDuration, checkPixels, limitRefusal, noStream, truncated } from "./media-errors.js";
+import { audioFilter, FrameWatch, videoFilter } from "./filters.js";
+import {
+  brokenClock,
+  checkChannels,
+  checkDuration,
+  checkPixels,
+  encryptedStream,
+  limitRefusal,
+  noStream,
+  truncated,
+  unknownCodec,
+} from "./media-errors.js";
 import type { MediaInfo, StreamInfo } from "./media-info.js";
 import type { MediaPart } from "./media-part.js";
 import type { StreamContext } from "./media-stream.js";
@@ -48,12 +58,15 @@ export async function* decodeMedia(
   const program = await findProgram("ffmpeg");
   context.throwIfClosed();
   const { limits } = plan;
-  const process = startFfmpeg({ program, ...ffmpegArguments(job), stallSeconds: limits.stallSeconds });
+  const watch = new FrameWatch();
+  const { hear } = watch;
+  const process = startFfmpeg({ program, ...ffmpegArguments(job), stallSeconds: limits.stallSeconds, hear });
   const onClose = () => void process.kill();
   context.signal.addEventListener("abort", onClose, { once: true });
   const frameBytes = job.video === undefined ? 0 : job.video.width * job.video.height * 3;
   const demuxer = new NutDemuxer(process.read, Math.max(frameBytes, maxAudioPacket));
-  const timeline = new AudioTimeline(job.audio?.sampleRate ?? 1, source.path, limits.maxDurationSeconds);
+  const { sampleRate = 1, stream: audioStream } = job.audio ?? {};
+  const timeline = new AudioTimeline(sampleRate, source.path, limits.maxDurationSeconds, audioStream?.startSeconds);
   const order = new PartOrder(job.video?.frameSeconds ?? 0, () => timeline.pendingStart);
   context.measure(() => process.buffered + demuxer.buffered + order.buffered + timeline.buffered);
   const sampler = new FrameSampler(job.video?.grid);
@@ -79,6 +92,7 @@ export async function* decodeMedia(
     const exit = await process.exit;
     context.throwIfClosed();
     checkEnd(job, exit, broken, reached, program);
+    checkFrames(job, watch, reached.video);
   } finally {
     context.signal.removeEventListener("abort", onClose);
     await process.kill();
@@ -148,6 +162,8 @@ function pickStream(info: MediaInfo, kind: "video" | "audio", index: number | un
     index === undefined
       ? (fitting.find((stream) => stream.isDefault) ?? fitting[0])
       : fitting.find((stream) => stream.index === index);
+  if (found?.encrypted) throw encryptedStream(info.path, kind, found.index);
+  if (found?.codec === "unknown") throw unknownCodec(info.path, `${kind} in one that it does not know`);
   if (found !== undefined) return found;
   const kinds = info.streams.map((stream) => `${stream.index}: ${stream.kind}`).join(", ");
   throw noStream(info.path, kind, `streams ${kinds}`);
@@ -156,6 +172,7 @@ function pickStream(info: MediaInfo, kind: "video" | "audio", index: number | un
 function ffmpegArguments(job: Job): { input: string; inputOptions: string[]; outputOptions: string[] } {
   const { plan, video, audio } = job;
   const threads = plan.threads === undefined ? [] : ["-threads", String(plan.threads)];
+  const offset = job.info.clockOffsetSeconds ?? 0;
   const from = seekTime(job);
   const inputOptions = [
     "-nostdin",
@@ -164,7 +181,8 @@ function ffmpegArguments(job: Job): { input: string; inputOptions: string[]; out
     ...inputGuards(plan.limits),
     ...threads,
     // The filters trim exactly; the seek only has to land before.
-    ...(from > 0 ? ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", from.toFixed(6)] : []),
+    ...(from > 0 ? ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", (from - offset).toFixed(6)] : []),
+    ...(offset === 0 ? [] : ["-itsoffset", offset.toFixed(9)]),
     "-copyts",
   ];
   const outputOptions = ["-avoid_negative_ts", "disabled"];
@@ -213,6 +231,8 @@ function checkEnd(
         hint: "Ask for smaller or fewer frames, or decode video and audio in two calls.",
       });
     }
+    const codec = /Decoder \(codec (\w+)\) not found/.exec(tail)?.[1];
+    if (codec !== undefined) throw unknownCodec(source.path, codec);
     if (isSpawnFailure(exit.error)) throw spawnFailure(program, exit.error);
     throw new InputError(`Expected decodable media for ${source.path} but received ${tail || exit.error.message}`, {
       code: /partial file|truncat|prematurely/i.test(tail) ? "MEDIA_TRUNCATED" : "MEDIA_INVALID",
@@ -235,6 +255,18 @@ function checkEnd(
     );
   }
   if (damage.test(tail)) checkShortfall(job, reached, tail);
+}
+
+/** What only the decoder saw: a clock that starts again, and pictures that nothing stands behind. */
+function checkFrames({ source, plan, video }: Job, watch: FrameWatch, reached: number): void {
+  if (watch.jumpedTo !== undefined) {
+    throw brokenClock(source.path, `video whose clock jumps back to ${watch.jumpedTo.toFixed(3)} s`);
+  }
+  if (video === undefined || watch.keyFrame || plan.ranged || reached === Number.NEGATIVE_INFINITY) return;
+  throw new InputError(`Expected a key frame for ${source.path} but received none`, {
+    code: "MEDIA_INVALID",
+    hint: "Every picture was guessed from ones that are missing: copy or record the file from its beginning.",
+  });
 }
 
 /** ffmpeg ends a file cut in its middle with success; its messages and the declared duration give it away. */

@@ -18,7 +18,7 @@ import { decodeWav } from "./wav/decode-wav.js";
  *
  * **Video.** `sampling` says which frames are kept (see `Sampling`). A kept frame starts at its presentation time and ends
  * where the next kept one starts; where none follows within 60 s, and for the last, it ends after its own duration
- * (1 / average rate). Starts never fall: a frame whose time does not advance is dropped. Upright as players show it.
+ * (1 / average rate). Starts never fall: a frame whose time does not advance is dropped, up to 10 s of them in all. Upright as players show it.
  *
  * **Audio.** The mean of all channels (no loudness weights, the low-frequency channel included), at 16 kHz, in parts of at
  * most 0.1 s on one clock: gaps inside become silence and overlaps are dropped, both only beyond 20 ms of jitter.
@@ -30,7 +30,7 @@ import { decodeWav } from "./wav/decode-wav.js";
  * the signal kill the decoder at once.
  *
  * Throws (from the loop) what `probe` throws, and `InputError`: MEDIA_NO_VIDEO, MEDIA_NO_AUDIO, MEDIA_INVALID,
- * MEDIA_TRUNCATED, MEDIA_STALLED, MEDIA_INTERLEAVING, MEDIA_TIMES_INVALID, MEDIA_TOO_LARGE, MEDIA_TOO_LONG, MEDIA_TOO_MANY_CHANNELS,
+ * MEDIA_TRUNCATED, MEDIA_UNSUPPORTED, MEDIA_STALLED, MEDIA_ENCRYPTED, MEDIA_INTERLEAVING, MEDIA_TIMES_INVALID, MEDIA_TOO_LARGE, MEDIA_TOO_LONG, MEDIA_TOO_MANY_CHANNELS,
  * SAMPLES_NOT_FINITE, DURATION_UNKNOWN; `EnvironmentError`: DECODER_OUTPUT_INVALID; `AbortedError`.
  * Throws at once: `UsageError` INVALID_OPTION.
  */

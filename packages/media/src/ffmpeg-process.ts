@@ -28,6 +28,8 @@ export interface FfmpegStart {
   outputOptions: string[];
   /** Seconds without a byte or a sign of life, while we wait for one, before the process counts as stalled. */
   stallSeconds: number;
+  /** Hears every line of standard error first; a line it takes is no message. */
+  hear?: ((line: string) => boolean) | undefined;
 }
 
 const pipeBytes = 2 ** 20;
@@ -49,7 +51,8 @@ interface LinesRing {
   get(): string;
 }
 
-export function startFfmpeg({ program, inputOptions, input, outputOptions, stallSeconds }: FfmpegStart): FfmpegProcess {
+export function startFfmpeg(start: FfmpegStart): FfmpegProcess {
+  const { program, inputOptions, input, outputOptions, stallSeconds, hear = () => false } = start;
   const output = new ByteQueue(pipeBytes);
   const messages: string[] = [];
   let lastSign = Date.now();
@@ -77,7 +80,7 @@ export function startFfmpeg({ program, inputOptions, input, outputOptions, stall
     });
     command.on("stderr", (line: string) => {
       lastSign = Date.now();
-      if (line.trim() === "" || progressLine.test(line)) return;
+      if (line.trim() === "" || progressLine.test(line) || hear(line)) return;
       messages.push(line.slice(0, 500));
       if (messages.length > keptMessages) messages.shift();
     });

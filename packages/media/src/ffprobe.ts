@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { AbortedError, InputError, type Limits } from "@krait/core";
 import { z } from "zod";
+import { encryptedTracks } from "./encryption.js";
 import { spawnFailure } from "./ffmpeg-process.js";
 import { limitRefusal } from "./media-errors.js";
 import type { MediaInfo, StreamInfo } from "./media-info.js";
-import { playlist, type Source } from "./open-source.js";
+import { playlist, type Source, unreadable } from "./open-source.js";
 import { findProgram } from "./programs.js";
 import { inputGuards, inputUrl } from "./whitelists.js";
 
@@ -13,7 +14,7 @@ const entries = [
   "format=format_name,start_time,duration,probe_score",
   "stream=index,codec_type,codec_name,start_time,duration,width,height,avg_frame_rate,r_frame_rate,nb_frames,sample_rate,channels,channel_layout",
   "stream_disposition=attached_pic,default",
-  "stream_tags=rotate,DURATION",
+  "stream_tags=rotate,DURATION,enc_key_id",
   "stream_side_data=rotation",
 ].join(":");
 
@@ -40,7 +41,7 @@ const outputSchema = z.object({
         channels: z.number().optional(),
         channel_layout: z.string().optional(),
         disposition: z.object({ attached_pic: z.number().optional(), default: z.number().optional() }).optional(),
-        tags: z.object({ rotate: text, DURATION: text }).optional(),
+        tags: z.object({ rotate: text, DURATION: text, enc_key_id: text }).optional(),
         side_data_list: z.array(z.object({ rotation: text })).optional(),
       }),
     )
@@ -52,7 +53,7 @@ type Stream = z.output<typeof outputSchema>["streams"][number];
 export async function ffprobe(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<MediaInfo> {
   const program = await findProgram("ffprobe");
   const args = ["-v", "error", ...inputGuards(limits), "-show_entries", entries, "-of", "json", inputUrl(source.path)];
-  const stdout = await runFfprobe(program, args, source, limits, signal);
+  const { stdout, messages } = await runFfprobe(program, args, source, limits, signal);
   let output: z.output<typeof outputSchema>;
   try {
     output = outputSchema.parse(JSON.parse(stdout));
@@ -63,15 +64,39 @@ export async function ffprobe(source: Source, limits: Limits, signal: AbortSigna
   if ((format.probe_score ?? 100) < leastProbeScore) throw invalid(source, "bytes of no known container");
   if (output.streams.length === 0) throw invalid(source, `a ${format.format_name} file without streams`);
   const streams = output.streams.map(toStream);
+  if (streams.some(({ kind, width }) => kind === "video" && width === undefined)) {
+    const refused = limitRefusal(source.path, messages, limits);
+    if (refused !== undefined) throw refused;
+  }
+  await markEncrypted(source, streams);
+  const clockOffset = transportClockOffset(format.format_name, streams);
+  for (const stream of streams) stream.startSeconds += clockOffset;
   const ends = streams.map((s) => (s.durationSeconds === undefined ? 0 : s.startSeconds + s.durationSeconds));
   const duration = positive(format.duration) ?? positive(Math.max(...ends));
   return {
     path: source.path,
     container: format.format_name,
     ...(duration === undefined ? {} : { durationSeconds: duration }),
+    ...(clockOffset === 0 ? {} : { clockOffsetSeconds: clockOffset }),
     bytes: source.bytes,
     streams,
   };
+}
+
+/** 2^33 ticks of 90 kHz: where the clock of a transport stream wraps. Seconds. */
+const transportWrap = 2 ** 33 / 90_000;
+
+/** Its timestamps have no sign: a start below zero is one that the demuxer took back over the wrap. */
+function transportClockOffset(container: string, streams: StreamInfo[]): number {
+  return container === "mpegts" && streams.some((stream) => stream.startSeconds < 0) ? transportWrap : 0;
+}
+
+async function markEncrypted(source: Source, streams: StreamInfo[]): Promise<void> {
+  if (source.format !== "mp4") return;
+  const tracks = await encryptedTracks(source.path).catch((cause: NodeJS.ErrnoException) => {
+    throw unreadable(source.path, cause);
+  });
+  for (const stream of streams) if (tracks[stream.index]) stream.encrypted = true;
 }
 
 function runFfprobe(
@@ -80,7 +105,7 @@ function runFfprobe(
   source: Source,
   limits: Limits,
   signal: AbortSignal | undefined,
-): Promise<string> {
+): Promise<{ stdout: string; messages: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
     const chunks: Buffer[] = [];
@@ -124,7 +149,7 @@ function runFfprobe(
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
       if (failure) reject(failure);
-      else resolve(Buffer.concat(chunks).toString("utf8"));
+      else resolve({ stdout: Buffer.concat(chunks).toString("utf8"), messages });
     };
     if (signal?.aborted) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
@@ -189,6 +214,8 @@ function toStream(stream: Stream): StreamInfo {
   if (stream.channel_layout && stream.channel_layout !== "unknown") info.channelLayout = stream.channel_layout;
   if (attached) info.attachedPicture = true;
   if (stream.disposition?.default === 1) info.isDefault = true;
+  // Matroska's; an mp4 says it in its sample entries.
+  if (stream.tags?.enc_key_id !== undefined) info.encrypted = true;
   return info;
 }
 

@@ -1,3 +1,4 @@
+import { maxOverlapSeconds } from "./audio-timeline.js";
 import type { StreamInfo } from "./media-info.js";
 import { type SamplingGrid, selectExpression, timeTolerance } from "./sampling.js";
 
@@ -10,15 +11,44 @@ export interface VideoTarget {
   grid: SamplingGrid | undefined;
 }
 
-/** trim → select → scale → rgb24: frames that are not kept cost their decoding and nothing more. */
+/** watch → trim → select → scale → rgb24: frames that are not kept cost their decoding and nothing more. */
 export function videoFilter({ width, height, fit, grid }: VideoTarget, start: number, end: number): string {
   const gridEnd = grid === undefined ? Number.POSITIVE_INFINITY : grid.origin + grid.cells * grid.step;
   return [
+    `select='${watchExpression}'`,
     trim("trim", start === 0 ? 0 : start - timeTolerance, Math.min(end - timeTolerance, gridEnd)),
     `select='${selectExpression(grid)}'`,
     ...scale(width, height, fit),
     "setsar=1",
   ].join(",");
+}
+
+/**
+ * Keeps every frame, and says on standard error (level 16: an error) when the first key frame has come, `-1`, and when the
+ * clock has jumped back by more than repeated pieces explain, with the time it jumped to. Frames that do not advance are dropped
+ * behind, where nobody could tell any more.
+ */
+const watchExpression = [
+  "if(key*not(ld(0)),st(0,1)*print(-1,16))",
+  "st(1,ld(1)+if(lt(t,prev_t-0.5),prev_t-t))",
+  `if(gt(ld(1),${maxOverlapSeconds})*not(ld(2)),st(2,1)*print(t,16))`,
+  "1",
+].join(";");
+
+/** What `watchExpression` has said, line by line. */
+export class FrameWatch {
+  keyFrame = false;
+  jumpedTo: number | undefined;
+
+  /** True where the line was one of the watch's. */
+  readonly hear = (line: string): boolean => {
+    const said = /^(?:\[Eval @ \w+\] )?(-?\d+\.\d+)$/.exec(line.trim());
+    if (said === null) return false;
+    const value = Number(said[1]);
+    if (value === -1) this.keyFrame = true;
+    else this.jumpedTo = value;
+    return true;
+  };
 }
 
 /** `dar` is the shape the picture is meant to be shown in, pixel aspect included. */

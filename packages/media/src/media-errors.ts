@@ -7,6 +7,28 @@ export function noStream(path: string, kind: "video" | "audio", found: string): 
   });
 }
 
+export function encryptedStream(path: string, kind: "video" | "audio", index: number): InputError {
+  return new InputError(`Expected ${kind} that is not encrypted for ${path} but received stream ${index}, which is`, {
+    code: "MEDIA_ENCRYPTED",
+    hint: "Decrypt the file first; no keys are taken here.",
+  });
+}
+
+export function unknownCodec(path: string, received: string): InputError {
+  return new InputError(`Expected a codec that this ffmpeg decodes for ${path} but received ${received}`, {
+    code: "MEDIA_UNSUPPORTED",
+    hint: "Convert the file where its codec is known, or install an ffmpeg that knows it.",
+  });
+}
+
+/** Times that fall back, by more than jitter and repeated pieces explain. */
+export function brokenClock(path: string, received: string): InputError {
+  return new InputError(`Expected times that advance for ${path} but received ${received}`, {
+    code: "MEDIA_TIMES_INVALID",
+    hint: "Repair the clock by remuxing: `ffmpeg -i INPUT -c copy output.mkv`.",
+  });
+}
+
 export function checkPixels(width: number, height: number, name: string, limits: Limits): void {
   if (width * height <= limits.maxPixels) return;
   throw new InputError(`Expected at most ${limits.maxPixels} pixels for ${name} but received ${width}x${height}`, {
@@ -40,7 +62,7 @@ export function truncated(path: string, received: string): InputError {
 
 /** The limits that ffmpeg itself enforces, by what it says when it does. */
 export function limitRefusal(path: string, messages: string, limits: Limits): InputError | undefined {
-  if (/max pixel count/i.test(messages)) {
+  if (/max pixel count|Picture size \d+x\d+ is invalid/i.test(messages)) {
     return new InputError(`Expected at most ${limits.maxPixels} pixels for ${path} but received larger frames`, {
       code: "MEDIA_TOO_LARGE",
       hint: "Raise limits.maxPixels if the file is trusted.",

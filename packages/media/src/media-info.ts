@@ -22,6 +22,8 @@ export interface StreamInfo {
   attachedPicture?: boolean;
   /** Marked by the container as the one to play. */
   isDefault?: boolean;
+  /** Its samples are encrypted and cannot be decoded. */
+  encrypted?: boolean;
 }
 
 /** What a source is, without decoding it. */
@@ -31,6 +33,11 @@ export interface MediaInfo {
   /** The demuxer's name, `mov,mp4,m4a,3gp,3g2,mj2`, or `wav`, `png`, `jpeg` … for files read without ffmpeg. */
   container: string;
   durationSeconds?: number;
+  /**
+   * Seconds added to the demuxer's times. The 33-bit clock of a transport stream wraps every 26.5 hours; one that starts in
+   * the last minute before it would begin below zero, and counts on behind the wrap instead.
+   */
+  clockOffsetSeconds?: number;
   bytes: number;
   streams: StreamInfo[];
 }

@@ -103,6 +103,14 @@ describe("AudioTimeline", () => {
     ).toHaveLength(16000);
   });
 
+  test("packets that crowd ahead of the clock belong where the last one ended", () => {
+    const crowd = Array.from({ length: 4 }, (_, i): [number, number] => [0.5 + i / 16000, 1600]);
+    const { start, samples } = lay([[0, 1600], ...crowd, [0.5, 1600]]);
+    expect(start).toBe(0);
+    expect(samples).toHaveLength(6 * 1600);
+    expect(samples.every((value) => value === 1)).toBe(true);
+  });
+
   test("small gaps that add up are filled too", () => {
     const packets = Array.from({ length: 100 }, (_, i): [number, number] => [i * 0.105, 1600]);
     expect(Math.abs(lay(packets).samples.length / 16000 - 10.495)).toBeLessThan(0.021);
@@ -136,8 +144,10 @@ describe("AudioTimeline", () => {
   test("silence of an hour is made part by part", () => {
     const timeline = new AudioTimeline(16000, "x", 4000);
     [...timeline.push(0, ones(10))];
+    // Not believed before the next packet joins it.
+    expect([...timeline.push(3600, ones(10))]).toEqual([]);
     let samples = 0;
-    for (const part of timeline.push(3600, ones(10))) {
+    for (const part of timeline.push(3600 + 10 / 16000, ones(10))) {
       expect(part.samples.length).toBeLessThanOrEqual(1600);
       samples += part.samples.length;
     }
