@@ -4,12 +4,20 @@ import { openSafetensors } from "@krait/formats";
 import { expect } from "vitest";
 import { expectFault, krait } from "../command.js";
 
-const args = (file: string) => ["tokenize", file, "--preset", "clip", "--size", "16", "--out", "out.safetensors"];
+const args = (file: string, preset = "clip") => {
+  const size = preset === "clip" ? ["--size", "16"] : [];
+  return ["tokenize", file, "--preset", preset, ...size, "--out", "out.safetensors"];
+};
 
 /** A typed error with a hint, nothing on standard output, no file that was not there before. */
-export async function expectTokenizeRefusal(folder: string, file: string, code: string): Promise<void> {
+export async function expectTokenizeRefusal(
+  folder: string,
+  file: string,
+  code: string | RegExp,
+  preset?: string,
+): Promise<void> {
   const before = (await readdir(folder)).sort();
-  const finished = await krait(args(file), { cwd: folder });
+  const finished = await krait(args(file, preset), { cwd: folder });
   expectFault(finished, code);
   expect(finished.code).toBe(3);
   expect(finished.stdout).toBe("");
