@@ -288,7 +288,7 @@ struct AttentionPiece {
 
 void AttendPiece(const Attention& at, const Pieces::Piece& piece, int64_t key_head, int64_t block) {
   const int64_t sinks = at.a.sinks;
-  const int64_t window = at.a.window;
+  const int64_t window = at.window;
   const int64_t start = at.position(piece.sequence);
   // What came before is in the ring, or was never seen.
   const int64_t oldest = at.slot(piece.sequence) >= 0 ? 0 : start;
@@ -364,6 +364,10 @@ Status attention(const AttentionArgs& a, const Cpu& cpu) {
     if (p < 0 || p > kMaxPosition - at.queries.length(s)) {
       return error(StatusCode::invalid_argument, "Expected positions from 0 to 2^53 for attention but received %lld for sequence %lld",
                    static_cast<long long>(p), static_cast<long long>(s));
+    }
+    if (!at.has_room(s)) {
+      return error(StatusCode::invalid_argument, "Expected at most %lld positions for attention without a window but received %lld for sequence %lld",
+                   static_cast<long long>(at.ring), static_cast<long long>(p + at.queries.length(s)), static_cast<long long>(s));
     }
   }
   if (a.rotary_dims > 0) rotate(at, cpu);

@@ -18,6 +18,7 @@ inline constexpr int64_t kAttentionKeys = 64;
 inline constexpr int64_t kAttentionRows = 64;  // queries × heads of one piece of work
 inline constexpr int64_t kAttentionMaxHead = 256;
 inline constexpr int64_t kMaxPosition = int64_t{1} << 53;  // up to which a double holds every position
+inline constexpr int64_t kNoWindow = int64_t{1} << 54;      // a window that every position is in
 
 struct Attention {
   const AttentionArgs& a;
@@ -25,6 +26,7 @@ struct Attention {
   int64_t group;       // query heads that share a key head
   int64_t group_rows;  // of them in one piece of work
   int64_t ring;
+  int64_t window;
   float scale;
   Pieces queries;
 
@@ -36,11 +38,14 @@ struct Attention {
         group(heads / key_heads),
         group_rows(std::min(group, kAttentionRows)),
         ring(args.keys ? args.keys.dim[1] : 0),
+        window(args.window > 0 ? args.window : kNoWindow),
         scale(static_cast<float>(args.scale > 0 ? args.scale : 1 / std::sqrt(static_cast<double>(args.q.dim[2])))),
         queries{args.cu_seqlens.as<int32_t>(), args.cu_seqlens.dim[0] - 1, kAttentionRows / group_rows} {}
 
   int64_t group_blocks() const { return (group + group_rows - 1) / group_rows; }
   int64_t slot(int64_t s) const { return a.keys && a.values && a.state_index ? a.state_index.as<int32_t>()[s] : -1; }
+  // Whether the carried keys of sequence s have room for those of this run; a window forgets as much as it needs to.
+  bool has_room(int64_t s) const { return a.window > 0 || slot(s) < 0 || position(s) <= ring - queries.length(s); }
   int64_t position(int64_t s) const { return a.position ? a.position.as<int64_t>()[s] : 0; }
   int64_t ring_slot(int64_t p) const { return p < a.sinks ? p : a.sinks + (p - a.sinks) % (ring - a.sinks); }
 

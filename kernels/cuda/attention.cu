@@ -1,4 +1,4 @@
-// Sliding-window attention with sinks: rotation, outputs, then the ring, whose old rows this run's queries still read.
+// Causal attention, full or over a sliding window with sinks: rotation, outputs, then the ring, whose old rows this run's queries still read.
 #include "attention.cuh"
 
 #include <algorithm>
@@ -63,6 +63,10 @@ __global__ void __launch_bounds__(128) ring_kernel(const Attention<E> a) {
   const int32_t slot = a.sequences.slot(s), from = a.sequences.borders[s], to = a.sequences.borders[s + 1];
   if (slot < 0 || t < from || t >= to) return;
   const int64_t position = a.sequences.start(s) + t - from;
+  if (a.window == kNoWindow && position >= a.ring) {
+    refuse<kAttention>(a.error_word);  // nothing may be forgotten, and there is no room
+    return;
+  }
   if (position >= a.sinks && to - t > a.ring - a.sinks) return;
   const int64_t row = a.ring_row(position) * a.Hk * a.D;
   const E *key = a.k + t * a.k_row, *value = a.v + t * a.v_row;
@@ -145,7 +149,7 @@ Status run(const AttentionArgs& a, const Cuda& cuda) {
     return status;
   }
   if (a.position) p.sequences.position = a.position.as<int64_t>();
-  p.window = a.window;
+  p.window = a.window > 0 ? a.window : kNoWindow;
   p.sinks = a.sinks;
   p.scale = static_cast<float>(a.scale > 0 ? a.scale : 1.0 / std::sqrt(static_cast<double>(p.D)));
   p.half = static_cast<int32_t>(a.rotary_dims / 2);

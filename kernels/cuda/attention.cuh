@@ -12,6 +12,7 @@ namespace krait::cuda {
 inline constexpr int32_t kAttention = op_number("attention");
 inline constexpr int32_t kTileRows = 64;
 inline constexpr int32_t kWidestHead = 256;
+inline constexpr int64_t kNoWindow = int64_t{1} << 54;  // a window that every position is in
 
 template <typename E>
 struct Attention {

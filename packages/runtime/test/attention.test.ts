@@ -10,6 +10,8 @@ const patterns = [
   { window: 64, sinks: 3, Hq: 6, Hk: 2, rotaryDims: 8, spare: 9 },
   { window: 1, sinks: 2, Hq: 1, Hk: 1, rotaryDims: 0, spare: 1 },
   { window: 1000, sinks: 100, Hq: 3, Hk: 1, rotaryDims: 20, spare: 0 },
+  // No window: room for a stream behind 5000 positions and no more.
+  { window: 0, sinks: 0, Hq: 2, Hk: 1, rotaryDims: 20, spare: 5000 + LENGTH + 1 },
 ];
 
 describe.each(patterns)(`attention window=$window sinks=$sinks heads=$Hq/$Hk, seed ${seed}`, (pattern) => {
@@ -59,7 +61,7 @@ describe.each(patterns)(`attention window=$window sinks=$sinks heads=$Hq/$Hk, se
     const lengths = [0, 1, 130, 2, 0, 64, 70];
     const slots = [6, 3, 0, -1, 5, 7, 1];
     const shares: Share[] = lengths.map((to, i) => ({ stream: stream(to), from: 0, to, slot: slots[i]! }));
-    for (const offset of [0, 7, 5000, 1e9]) {
+    for (const offset of window > 0 ? [0, 7, 5000, 1e9] : [0, 7, 5000]) {
       await attention.fillStates(generator(seed));
       const packed = await attention.run(shares, offset);
       const states = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map((s) => attention.state(s)));
@@ -85,13 +87,29 @@ describe.each(patterns)(`attention window=$window sinks=$sinks heads=$Hq/$Hk, se
         const width = Hq * D;
         for (let i = 0; i < LENGTH; i++) {
           const row = got.subarray(i * width, (i + 1) * width);
-          const seen = i >= t && (i - t < window || t < sinks);
+          const seen = i >= t && (window === 0 || i - t < window || t < sinks);
           if (seen) expect(row.every(Number.isNaN), `${i} sees ${t}`).toBe(true);
           else expect(differingBits(row, clean!.subarray(i * width, (i + 1) * width)), `${i} and ${t}`).toBe(0);
         }
       }
     }
   });
+
+  test.runIf(window === 0)(
+    "without a window a sequence that outgrows its keys is refused, and leaves them alone",
+    async () => {
+      const data = stream(3);
+      await attention.clear();
+      const last = 5000 + LENGTH - 2;
+      await attention.run([{ stream: data, from: 0, to: 2, slot: 0 }], last);
+      const before = await attention.state(0);
+      await expect(attention.run([{ stream: data, from: 0, to: 3, slot: 0 }], last)).rejects.toMatchObject({
+        message: expect.stringMatching(/Expected at most 5330 positions .* but received 5331/),
+      });
+      expect(differingBits(await attention.state(0), before)).toBe(0);
+      await attention.run([{ stream: data, from: 0, to: 3, slot: -1 }], last);
+    },
+  );
 
   test("refuses a position that is no position", async () => {
     const data = stream(2);

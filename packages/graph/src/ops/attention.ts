@@ -4,11 +4,11 @@ import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
 import { eachSequence } from "../reference-math.js";
 
 export const attention = defineOp("attention", {
-  doc: "Causal sliding-window attention with sinks. The query at position i sees the key at position j ≤ i when i − j < window or j < sinks; query head h reads key head ⌊h / (Hq/Hk)⌋. Rotary positions (Su et al. 2021) turn the first rotaryDims of each head, halves paired (i, i + rotaryDims/2) or, interleaved, (2i, 2i + 1). Keys, already rotated, and values of earlier runs live in a ring: position p in slot p when p < sinks, else sinks + (p − sinks) mod (Ring − sinks); Ring ≥ sinks + window − 1.",
+  doc: "Causal attention, full or over a sliding window with sinks. The query at position i sees the key at position j ≤ i when window is 0, i − j < window or j < sinks; query head h reads key head ⌊h / (Hq/Hk)⌋. Rotary positions (Su et al. 2021) turn the first rotaryDims of each head, halves paired (i, i + rotaryDims/2) or, interleaved, (2i, 2i + 1). Keys, already rotated, and values of earlier runs live in a ring: position p in slot p when p < sinks, else sinks + (p − sinks) mod (Ring − sinks); Ring ≥ sinks + window − 1. Without a window nothing is forgotten: position p lies in slot p, and a sequence of more than Ring positions is refused.",
   attributes: z.object({
-    /** Keys a query sees, itself included. */
-    window: z.int().positive(),
-    /** First positions that every query sees. */
+    /** Keys a query sees, itself included; 0 for all of them. */
+    window: z.int().min(0),
+    /** First positions that every query sees, beside a window. */
     sinks: z.int().min(0).default(0),
     /** Multiplies q·k; 0 stands for 1/√D. */
     scale: z.number().min(0).default(0),
@@ -30,19 +30,23 @@ export const attention = defineOp("attention", {
   outputs: { y: tensor("T Hq D") },
   rules: [
     { rule: "Hk >= 1 && Hq % Hk == 0", expects: "query heads in equal groups, one for each key head" },
-    { rule: "window >= 1 && sinks >= 0", expects: "a window of at least one key and no negative sinks" },
+    {
+      rule: "window >= 0 && sinks >= 0 && (window >= 1 || sinks == 0)",
+      expects: "a window and sinks of no negative number of keys, and no sinks without a window",
+    },
     {
       rule: "rotaryDims >= 0 && rotaryDims % 2 == 0 && rotaryDims <= D",
       expects: "an even number of rotary dimensions within a head",
     },
     { rule: "has(keys) == has(values)", expects: "keys and values together" },
     {
-      rule: "!has(keys) || Ring >= sinks + window - 1 && (Ring > sinks || window == 1)",
+      rule: "!has(keys) || window == 0 && Ring >= 1 || window >= 1 && Ring >= sinks + window - 1 && (Ring > sinks || window == 1)",
       expects: "a ring for the sinks and window - 1 earlier keys",
     },
   ],
-  cost: ({ T, Hq, Hk, D }, { window, sinks }) => ({
-    flops: product(4 * (window + sinks), T!, Hq!, D!),
+  cost: ({ T, Hq, Hk, D, Ring }, { window, sinks }) => ({
+    // Without a window: all that a full ring holds, or half of the run by itself.
+    flops: window > 0 ? product(4 * (window + sinks), T!, Hq!, D!) : product(Ring ? 4 : 2, Ring ?? T!, T!, Hq!, D!),
     bytes: product(4, T!, D!, sum(product(2, Hq!), product(2, Hk!))),
   }),
   // The rotated keys of this run and the cosines and sines of its tokens, so that each is made once; which 64 query rows of which
@@ -52,7 +56,8 @@ export const attention = defineOp("attention", {
     return sum(product(4, T!, Hk!, D!), product(4, T!, rotaryDims), 12 * tiles + 1280);
   },
   reference: ({ q, k, v, cuSeqlens, position, keys, values, stateIndex }, attributes) => {
-    const { window, sinks, scale, rotaryDims, rotaryBase, rotaryInterleaved } = attributes;
+    const { sinks, scale, rotaryDims, rotaryBase, rotaryInterleaved } = attributes;
+    const window = attributes.window || Number.POSITIVE_INFINITY;
     const [T, Hq, D] = q.shape as [number, number, number];
     const Hk = k.shape[1]!;
     const factor = scale || 1 / Math.sqrt(D);

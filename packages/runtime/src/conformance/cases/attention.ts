@@ -15,7 +15,7 @@ interface Shape {
   positions?: number[];
   /** Slot of each sequence; absent for no state. */
   slots?: number[];
-  /** Ring slots beyond the sinks and window − 1. */
+  /** Ring slots beyond the sinks and window − 1, or, without a window, beyond the last position. */
   spare?: number;
   wide?: boolean;
 }
@@ -25,7 +25,8 @@ function attend({ random, borders, exact }: CaseKit, s: Shape): OpCase {
   const { rotaryDims = 0, rotaryInterleaved = false, rotaryBase = 10000, scale = 0 } = s;
   const T = lengths.reduce((a, b) => a + b, 0);
   const pool = slots ? Math.max(0, ...slots) + 2 : 0;
-  const ring = sinks + Math.max(1, window - 1 + spare);
+  const last = Math.max(1, ...lengths.map((n, i) => n + (positions?.[i] ?? 0)));
+  const ring = window > 0 ? sinks + Math.max(1, window - 1 + spare) : last + spare;
   return {
     name: JSON.stringify(s),
     attributes: { window, sinks, scale, rotaryDims, rotaryBase, rotaryInterleaved },
@@ -95,6 +96,29 @@ export default defineCases("attention", (kit) => [
       }),
     ),
   ),
+  // No window: every size, behind nothing and behind what is carried, rings that are just full.
+  ...kit.sizes.flatMap((T) => [
+    attend(kit, { lengths: [T], window: 0, rotaryDims: 32, wide: true }),
+    attend(kit, {
+      lengths: [T],
+      window: 0,
+      Hq: 3,
+      Hk: 3,
+      D: 20,
+      slots: [1],
+      positions: [T === 3 ? 0 : 130],
+      spare: T % 2,
+    }),
+  ]),
+  attend(kit, {
+    lengths: [0, 5, 1, 140, 0, 1, 66],
+    window: 0,
+    D: 40,
+    rotaryDims: 8,
+    positions: [9, 3, 64, 130, 5, 300, 0],
+    slots: [2, 5, 0, 3, 1, -1, 4],
+    wide: true,
+  }),
   attend(kit, { lengths: [90], window: 40, scale: 0.5, D: 8 }),
   attend(kit, { lengths: [130], window: 40, positions: [77], rotaryDims: 16, D: 16 }),
   attend(kit, { lengths: [0, 0], window: 4, slots: [1, 0] }),
