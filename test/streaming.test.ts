@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { audio, type Encoder, type Features, loadEncoder, type Session, type Source, text, video } from "krait";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { built, folderOfTests, makeClip, relativeRms, tiny } from "./fixtures.js";
+import { built, folderOfTests, makeClip, relativeRms, tiny, tinyConfig } from "./fixtures.js";
 
 const at = folderOfTests();
 const seed = Number(process.env.KRAIT_SEED ?? Date.now() % 2 ** 31);
@@ -187,5 +187,38 @@ describe.skipIf(!built)("a session", () => {
     });
     session.close();
     await expect(go(session, [text("on")])).rejects.toMatchObject({ code: "SESSION_NOT_READY" });
+  });
+});
+
+describe.skipIf(!built)("an encoder with full attention", () => {
+  const attention = { heads: 2, keyHeads: 1, window: "full" as const };
+  const full = { seed: 5, config: { ...tinyConfig, stack: { ...tinyConfig.stack, attention } } };
+  const long = [text("A sentence that is longer than a chunk, and than two of them.")];
+
+  it("is refused a stream without maxTokens, by name", async () => {
+    const encoder = await loadEncoder(full, { device: "cpu" });
+    try {
+      const refusal = { code: "STATE_GROWS", message: expect.stringContaining("maxTokens") };
+      await expect(encoder.encode(long)).rejects.toMatchObject(refusal);
+      await expect(encoder.stream(long).next()).rejects.toMatchObject(refusal);
+      await expect(encoder.open()).rejects.toMatchObject(refusal);
+    } finally {
+      await encoder.close();
+    }
+  });
+
+  it("gives the same features in any chunks, up to maxTokens and no further", async () => {
+    const run = async (chunkTokens: number, sources: Source[]) => {
+      const encoder = await loadEncoder(full, { device: "cpu", chunkTokens, maxTokens: 61 });
+      try {
+        return await encoder.encode(sources);
+      } finally {
+        await encoder.close();
+      }
+    };
+    const whole = await run(512, long);
+    expect(whole.tokens).toHaveLength(61);
+    expect(relativeRms((await run(20, long)).data, whole.data)).toBeLessThan(1e-5);
+    await expect(run(20, [text("x".repeat(62))])).rejects.toMatchObject({ code: "CONTEXT_FULL" });
   });
 });

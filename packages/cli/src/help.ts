@@ -44,6 +44,7 @@ the model
   --threads N         CPU threads (default: all cores)
   --dtype D           f32 or bf16 (default f32)
   --chunk-tokens N    tokens per native run (default 2048)
+  --max-tokens N      tokens that a model with full attention keeps keys and values for; others need no bound
 
 what comes out
   --out F             the feature file: features [tokens, dim] f32, times [tokens, 2] f64 seconds,

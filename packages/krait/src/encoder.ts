@@ -46,6 +46,13 @@ export const loadSchema = z.strictObject({
     .min(1)
     .max(1 << 20)
     .default(2048),
+  /** Most tokens of one sequence: what an encoder with full attention keeps keys and values for. Others need no bound. */
+  maxTokens: z
+    .number()
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .optional(),
   /** Sequences that may be open at a time. */
   slots: z.number().int().positive().max(65536).default(4),
   limits: limitsSchema.optional(),
@@ -101,6 +108,7 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
     threads,
     dtype,
     chunkTokens,
+    maxTokens,
     slots,
     limits,
     signal,
@@ -128,6 +136,7 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
     const native = await EncoderModel.create(device, config, checkpoint.weights, {
       dtype,
       maxTokens: chunkTokens,
+      contextTokens: maxTokens,
       slots,
       signal,
     });

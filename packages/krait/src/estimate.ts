@@ -8,13 +8,16 @@ import { type Prediction, predictTokens } from "./predict.js";
 import { checkSources, type Source } from "./sources.js";
 
 const optionsSchema = loadSchema
-  .pick({ dtype: true, chunkTokens: true, slots: true, limits: true, signal: true })
+  .pick({ dtype: true, chunkTokens: true, maxTokens: true, slots: true, limits: true, signal: true })
   .extend({
     /** Sets this model's state beside the keys and values of a stack of full attention. */
     compare: z.literal("attention").optional(),
   });
 
-export type EstimateOptions = Pick<LoadEncoderOptions, "dtype" | "chunkTokens" | "slots" | "limits" | "signal"> & {
+export type EstimateOptions = Pick<
+  LoadEncoderOptions,
+  "dtype" | "chunkTokens" | "maxTokens" | "slots" | "limits" | "signal"
+> & {
   compare?: "attention" | undefined;
 };
 
@@ -26,7 +29,7 @@ export interface Estimate {
   byModality: Prediction["byModality"];
   /** Seconds of media, the longest source; 0 without media, undefined where a file does not say. */
   seconds: number | undefined;
-  /** The sum of `memory`, on the host and a GPU together. It does not grow with the input. */
+  /** The sum of `memory`, on the host and a GPU together. It does not grow with the input, but for the states of full attention. */
   peakBytes: number;
   memory: {
     weights: number;
@@ -57,7 +60,8 @@ export async function estimate(
   sources: readonly Source[],
   options: EstimateOptions = {},
 ): Promise<Estimate> {
-  const { dtype, chunkTokens, slots, compare, limits, signal } = parseOptions(optionsSchema, options, "estimate()");
+  const parsed = parseOptions(optionsSchema, options, "estimate()");
+  const { dtype, chunkTokens, maxTokens, slots, compare, limits, signal } = parsed;
   checkSources(sources);
   const bounds = limits ?? limitsSchema.parse({});
   const folder = typeof model === "string" ? model : undefined;
@@ -71,7 +75,13 @@ export async function estimate(
     limits: bounds,
     signal,
   });
-  const planned = planEncoderMemory(config, { dtype, maxTokens: chunkTokens, slots });
+  // Full attention takes what it is given room for, or what these sources need.
+  const planned = planEncoderMemory(config, {
+    dtype,
+    maxTokens: chunkTokens,
+    contextTokens: maxTokens ?? tokens,
+    slots,
+  });
   const memory = {
     weights: planned.weightBytes,
     states: planned.stateBytes * slots,
@@ -86,15 +96,16 @@ export async function estimate(
     seconds: sources.every(({ kind }) => kind === "text") ? 0 : seconds,
     peakBytes: Object.values(memory).reduce((a, b) => a + b, 0),
     memory,
-    ...(compare && { comparison: compareAttention(config, dtype, planned.stateBytes) }),
+    ...(compare && { comparison: compareAttention(config, dtype) }),
   };
 }
 
 /** From 1k to 1M tokens. */
-function compareAttention(config: EncoderConfig, dtype: "f32" | "bf16", stateBytes: number) {
+function compareAttention(config: EncoderConfig, dtype: "f32" | "bf16") {
   const perToken = attentionBytesPerToken(config, dtype);
   return [10, 12, 14, 16, 18, 20].map((power) => {
     const tokens = 2 ** power;
+    const { stateBytes } = planEncoderMemory(config, { dtype, slots: 1, contextTokens: tokens });
     return { tokens, stateBytes, keyValueBytes: tokens * perToken };
   });
 }

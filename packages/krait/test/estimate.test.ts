@@ -1,6 +1,6 @@
 import { estimate, loadEncoder, text, video } from "krait";
 import { describe, expect, it } from "vitest";
-import { built, folderOfTests, makeClip, tiny } from "../../../test/fixtures.js";
+import { built, folderOfTests, makeClip, tiny, tinyConfig } from "../../../test/fixtures.js";
 
 const at = folderOfTests();
 const words = text("Some words.");
@@ -30,6 +30,22 @@ describe("estimate()", () => {
     }
     const bf16 = await estimate(tiny, [words], { compare: "attention", dtype: "bf16" });
     expect(bf16.comparison![0]!.keyValueBytes).toBe(comparison![0]!.keyValueBytes / 2);
+  });
+
+  it("counts keys and values of full attention for the tokens there are, or for as many as are asked for", async () => {
+    const config = {
+      ...tinyConfig,
+      stack: { ...tinyConfig.stack, attention: { heads: 2, keyHeads: 1, window: "full" } },
+    };
+    const full = { seed: 5, config };
+    // A page of 64 tokens, keys and values of one head of 16 numbers in f32, four slots.
+    const page = 64 * 2 * 16 * 4 * 4;
+    const short = (await estimate(full, [words])).memory.states;
+    expect((await estimate(full, [text("x".repeat(65))])).memory.states).toBe(short + page);
+    expect((await estimate(full, [words], { maxTokens: 640 })).memory.states).toBe(short + 9 * page);
+    const { comparison } = await estimate(full, [words], { compare: "attention" });
+    const [a, b] = [comparison![0]!, comparison![5]!];
+    expect(b.stateBytes - a.stateBytes).toBe((b.tokens - a.tokens) * 2 * 16 * 4);
   });
 
   it("refuses what it does not know", async () => {

@@ -123,8 +123,7 @@ export function attentionBytesPerToken({ stack: options }: EncoderConfig, dtype:
   const stack = new Stack(options);
   const { states: own } = stack.blueprint();
   const mixers = stack.layers.filter(({ prefix }) => own.some(({ name }) => name.startsWith(`${prefix}.`)));
-  // A ring of one token: what attention would keep per token.
-  const attention = { ...options.attention, window: 1, sinks: 0 };
+  const attention = { ...options.attention, window: "full" as const };
   const { states } = new Stack({ ...options, layout: mixers.map(() => "A"), attention }).blueprint();
   return states
     .filter(({ name }) => /\.(keys|values)$/.test(name))
@@ -138,6 +137,7 @@ export class EncoderModel implements Closable {
     readonly stack: Stack,
     private readonly model: Model,
     private readonly separatorRow: TypedArray,
+    private readonly hasRoom: boolean,
   ) {}
 
   static async create(
@@ -149,7 +149,7 @@ export class EncoderModel implements Closable {
     const { stack, blueprint, outDtype, build } = encoderProgram(config, options.dtype);
     const model = await Model.create(device, "encoder", blueprint, source, build, options);
     const zeros = outDtype === "f32" ? new Float32Array(stack.width) : new Uint16Array(stack.width);
-    return new EncoderModel(config, stack, model, zeros);
+    return new EncoderModel(config, stack, model, zeros, options.contextTokens !== undefined);
   }
 
   get dim(): number {
@@ -168,8 +168,18 @@ export class EncoderModel implements Closable {
     return this.model.arenaBytes;
   }
 
-  /** A new sequence with a zero state. */
-  open(): Promise<Session> {
+  /**
+   * A new sequence with a zero state.
+   *
+   * @throws UsageError (NO_FREE_SLOT; STATE_GROWS for a stack with full attention that was loaded without room for its tokens)
+   */
+  async open(): Promise<Session> {
+    if (this.stack.stateGrowth === "linear" && !this.hasRoom) {
+      throw new UsageError(expected("maxTokens", "an encoder with full attention", undefined), {
+        code: "STATE_GROWS",
+        hint: "Its keys and values grow with every token: loadEncoder(model, { maxTokens }) keeps room for as many. A window needs none.",
+      });
+    }
     return this.model.open();
   }
 

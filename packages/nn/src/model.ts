@@ -11,6 +11,7 @@ import {
 import { capacityBytes, type Dim, encode, Graph, plan, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { isPiecewise } from "./checkpoints/index.js";
+import { type StateSpec, stateShape } from "./layers/index.js";
 import type { Session } from "./session.js";
 import type { Blueprint, SequenceContext } from "./stack.js";
 import { StatePool } from "./state-pool.js";
@@ -25,6 +26,11 @@ export interface ModelOptions {
   maxSequences?: number;
   /** Most open sessions. */
   slots?: number;
+  /**
+   * Most tokens of one sequence over all its runs, where states grow with it: full attention keeps keys and values for as many, in whole
+   * pages. Without it such a model runs whole sequences and opens no sessions. States that do not grow need none.
+   */
+  contextTokens?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -66,7 +72,7 @@ function buildProgram(
   build: (builder: ModelBuilder) => void,
   options: ModelOptions,
 ): { graph: Graph; tensors: Map<string, Value> } {
-  const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4 } = options;
+  const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, contextTokens } = options;
   const graph = new Graph(name);
   const T = graph.symbol("T", maxTokens);
   const S = graph.symbol("S", maxSequences);
@@ -74,7 +80,7 @@ function buildProgram(
   for (const p of blueprint.parameters) {
     tensors.set(p.name, graph.parameter(p.name, p.dtype === "f32" ? "f32" : dtype, p.programShape ?? p.shape));
   }
-  for (const s of blueprint.states) {
+  for (const s of plannedStates(blueprint, contextTokens)) {
     tensors.set(s.name, graph.state(s.name, s.dtype === "f32" ? "f32" : dtype, [slots, ...s.shape]));
   }
   const context: SequenceContext = {
@@ -85,6 +91,12 @@ function buildProgram(
   build({ graph, tokens: T, maxTokens, dtype, tensors, context });
   verify(graph);
   return { graph, tensors };
+}
+
+/** The states with their whole shapes; without those that grow where nothing says how far. */
+function plannedStates({ states }: Blueprint, contextTokens: number | undefined): StateSpec[] {
+  const kept = contextTokens === undefined ? states.filter((s) => s.growth !== "linear") : states;
+  return kept.map((s) => ({ ...s, shape: stateShape(s, contextTokens ?? 0) }));
 }
 
 function boundBytes(graph: Graph, kind: "parameter" | "state"): number {
@@ -132,6 +144,8 @@ export class Model implements Closable {
     private readonly program: Program,
     private readonly pool: StatePool,
     private readonly weights: DeviceBuffer[],
+    /** Most tokens of a sequence that has a session. */
+    private readonly room: number,
   ) {}
 
   /** @param build adds the model's inputs, its forward pass and its outputs to the graph */
@@ -143,7 +157,7 @@ export class Model implements Closable {
     build: (builder: ModelBuilder) => void,
     options: ModelOptions = {},
   ): Promise<Model> {
-    const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, signal } = options;
+    const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, contextTokens, signal } = options;
     const { graph, tensors } = buildProgram(name, blueprint, build, options);
 
     const weights: DeviceBuffer[] = [];
@@ -166,9 +180,11 @@ export class Model implements Closable {
           weights.push(buffers[spec.name]!);
         }
       }
-      pool = await StatePool.create(device, blueprint.states, slots, dtype);
+      pool = await StatePool.create(device, plannedStates(blueprint, contextTokens), slots, dtype);
       const program = await device.load(graph, { buffers: { ...buffers, ...pool.buffers } });
-      return new Model(device, maxTokens, maxSequences, program, pool, weights);
+      const grows = blueprint.states.some((s) => s.growth === "linear");
+      const room = grows ? (contextTokens ?? 0) : Number.POSITIVE_INFINITY;
+      return new Model(device, maxTokens, maxSequences, program, pool, weights, room);
     } catch (error) {
       pool?.close();
       for (const buffer of weights) buffer.close();
@@ -176,8 +192,18 @@ export class Model implements Closable {
     }
   }
 
-  /** A new sequence with a zero state. */
-  open(): Promise<Session> {
+  /**
+   * A new sequence with a zero state.
+   *
+   * @throws UsageError (NO_FREE_SLOT; STATE_GROWS when states grow and the model was created without `contextTokens`)
+   */
+  async open(): Promise<Session> {
+    if (this.room === 0) {
+      throw new UsageError(expected("contextTokens", "a session of a model whose state grows", undefined), {
+        code: "STATE_GROWS",
+        hint: "Full attention keeps keys and values of every token: say for how many, or use a window.",
+      });
+    }
     return this.pool.open();
   }
 
@@ -191,7 +217,10 @@ export class Model implements Closable {
     return this.program.arenaBytes;
   }
 
-  /** @throws AbortedError when the signal fires, or when a run that this one was queued behind did not finish */
+  /**
+   * @throws UsageError (RUN_TOO_LARGE, CONTEXT_FULL, SESSION_NOT_READY, SESSION_MISMATCH)
+   * @throws AbortedError when the signal fires, or when a run that this one was queued behind did not finish
+   */
   async run({
     lengths,
     sessions = [],
@@ -213,6 +242,9 @@ export class Model implements Closable {
     // Before any session is touched: a run that never began leaves them as they are.
     throwIfAborted(signal, "a run");
     const used = lengths.map((_, i) => sessions[i]);
+    used.forEach((session, i) => {
+      if (session) this.checkRoom(session.nextPosition + lengths[i]!);
+    });
     const positions = BigInt64Array.from(used, (s) => BigInt(s?.nextPosition ?? 0));
     this.begin(used, lengths, queued);
     let results: Record<string, TypedArray> | undefined;
@@ -249,6 +281,15 @@ export class Model implements Closable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  /** Throws `UsageError` (CONTEXT_FULL) for a sequence that would outgrow its keys and values. */
+  private checkRoom(tokens: number): void {
+    if (tokens <= this.room) return;
+    throw new UsageError(expected(`at most ${this.room} tokens`, "a sequence of a model whose state grows", tokens), {
+      code: "CONTEXT_FULL",
+      hint: "Load the model with room for more tokens; its keys and values take memory for each.",
+    });
   }
 
   /** All of the sessions or none. */

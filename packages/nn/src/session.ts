@@ -42,7 +42,11 @@ export class Session implements Closable {
 
   async snapshot(): Promise<Snapshot> {
     this.expect("ready", "snapshot()");
-    return { position: this.tokens, layout: this.pool.layout, states: await this.pool.readSlot(this.slot) };
+    return {
+      position: this.tokens,
+      layout: this.pool.layout,
+      states: await this.pool.readSlot(this.slot, this.tokens),
+    };
   }
 
   /** Goes back, or elsewhere: to the state of a snapshot of a model with the same shapes. */

@@ -78,8 +78,9 @@ export class Stack {
     }
   }
 
+  /** Whether memory per sequence stays the same however long it grows. */
   get stateGrowth(): "bounded" | "linear" {
-    return this.layers.every((l) => l.kind.stateGrowth === "bounded") ? "bounded" : "linear";
+    return this.blueprint().states.some((s) => s.growth === "linear") ? "linear" : "bounded";
   }
 
   blueprint(): Blueprint {
@@ -123,9 +124,13 @@ export class Stack {
         const attributes = { eps: this.normEps, outDtype: dtype };
         const normed = normalise(this.norm, `${prefix}.norm`, tensor, inputs, attributes);
         stream = normed.sum ?? stream;
+        const states = kind.states(options, this.shell);
         const scope = {
           parameter: (name: string) => tensor(`${prefix}.mixer.${name}`),
-          state: (name: string) => tensor(`${prefix}.mixer.${name}`),
+          state: (name: string) => {
+            const { growth } = states.find((s) => s.name === name) ?? {};
+            return growth === "linear" ? tensors.get(`${prefix}.mixer.${name}`) : tensor(`${prefix}.mixer.${name}`);
+          },
           ...context,
           dtype: dtype as DType,
         };

@@ -7,8 +7,13 @@ interface Pool {
   spec: StateSpec;
   dtype: "f32" | "bf16";
   slotBytes: number;
+  /** Of each token, for a state that grows; 0 for others. */
+  tokenBytes: number;
   buffer: DeviceBuffer;
 }
+
+/** Bytes of a slot that hold something once a sequence has seen so many tokens. */
+const usedBytes = (pool: Pool, position: number) => (pool.tokenBytes > 0 ? position * pool.tokenBytes : pool.slotBytes);
 
 /** Device memory for the carried states of `slots` sequences. */
 export class StatePool {
@@ -21,9 +26,12 @@ export class StatePool {
     private readonly pools: Pool[],
   ) {
     this.free = Array.from({ length: slots }, (_, i) => slots - 1 - i);
-    this.layout = pools.map((p) => `${p.spec.name}:${p.dtype}[${p.spec.shape}]`).join(";");
+    // Of what grows, a token's share: snapshots fit wherever there is room for their tokens.
+    const shape = ({ spec }: Pool) => (spec.growth === "linear" ? ["T", ...spec.shape.slice(1)] : spec.shape);
+    this.layout = pools.map((p) => `${p.spec.name}:${p.dtype}[${shape(p)}]`).join(";");
   }
 
+  /** @param specs with their whole shapes: room for as many tokens as a sequence may have, where states grow */
   static async create(
     device: Device,
     specs: readonly StateSpec[],
@@ -35,7 +43,8 @@ export class StatePool {
       for (const spec of specs) {
         const own = spec.dtype === "f32" ? "f32" : dtype;
         const slotBytes = spec.shape.reduce((a, b) => a * b, dtypeSize(own));
-        pools.push({ spec, dtype: own, slotBytes, buffer: await device.zeros(slotBytes * slots) });
+        const tokenBytes = spec.growth === "linear" ? slotBytes / spec.shape[0]! : 0;
+        pools.push({ spec, dtype: own, slotBytes, tokenBytes, buffer: await device.zeros(slotBytes * slots) });
       }
     } catch (error) {
       for (const pool of pools) pool.buffer.close();
@@ -63,7 +72,9 @@ export class StatePool {
       });
     }
     try {
-      await Promise.all(this.pools.map((p) => p.buffer.fill(0, slot * p.slotBytes, p.slotBytes)));
+      // What grows is read only as far as it was written.
+      const whole = this.pools.filter((p) => p.tokenBytes === 0);
+      await Promise.all(whole.map((p) => p.buffer.fill(0, slot * p.slotBytes, p.slotBytes)));
     } catch (error) {
       this.release(slot);
       throw error;
@@ -75,14 +86,16 @@ export class StatePool {
     this.free.push(slot);
   }
 
-  async readSlot(slot: number): Promise<Record<string, Uint8Array>> {
+  /** @param position tokens that the sequence has seen */
+  async readSlot(slot: number, position: number): Promise<Record<string, Uint8Array>> {
     const entries = this.pools.map(async (p) => {
-      return [p.spec.name, await p.buffer.read(new Uint8Array(p.slotBytes), slot * p.slotBytes)] as const;
+      const bytes = new Uint8Array(usedBytes(p, position));
+      return [p.spec.name, bytes.length > 0 ? await p.buffer.read(bytes, slot * p.slotBytes) : bytes] as const;
     });
     return Object.fromEntries(await Promise.all(entries));
   }
 
-  /** Throws `UsageError` or `InputError` (SNAPSHOT_MISMATCH) for a snapshot that cannot be restored here. */
+  /** Throws `UsageError` (SNAPSHOT_MISMATCH, CONTEXT_FULL) or `InputError` (SNAPSHOT_MISMATCH) for a snapshot that cannot be restored here. */
   check({ layout, position, states }: Snapshot): void {
     if (layout !== this.layout) {
       throw new UsageError(expected("states of this model's shapes", "the snapshot's layout", layout), {
@@ -98,16 +111,24 @@ export class StatePool {
     };
     if (!Number.isSafeInteger(position) || position < 0)
       damaged("a number of tokens", "the snapshot's position", position);
-    for (const { spec, slotBytes } of this.pools) {
-      const bytes = states[spec.name];
-      if (!(bytes instanceof Uint8Array) || bytes.byteLength !== slotBytes)
-        damaged(`${slotBytes} bytes`, `state ${spec.name}`, bytes);
+    for (const pool of this.pools) {
+      const { name } = pool.spec;
+      const used = usedBytes(pool, position);
+      if (used > pool.slotBytes) {
+        throw new UsageError(expected(`at most ${pool.spec.shape[0]} tokens`, "the snapshot", position), {
+          code: "CONTEXT_FULL",
+          hint: "Restore it into a model with room for as many tokens.",
+        });
+      }
+      const bytes = states[name];
+      if (!(bytes instanceof Uint8Array) || bytes.byteLength !== used) damaged(`${used} bytes`, `state ${name}`, bytes);
     }
   }
 
   /** @param states as `check` wants them */
   async writeSlot(slot: number, states: Record<string, Uint8Array>): Promise<void> {
-    await Promise.all(this.pools.map((p) => p.buffer.write(states[p.spec.name]!, slot * p.slotBytes)));
+    const written = this.pools.filter((p) => states[p.spec.name]!.byteLength > 0);
+    await Promise.all(written.map((p) => p.buffer.write(states[p.spec.name]!, slot * p.slotBytes)));
   }
 
   close(): void {

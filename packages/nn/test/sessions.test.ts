@@ -1,5 +1,6 @@
 import { StackModel, type StackOptions, seededWeights } from "@krait/nn";
 import { type Device, openDevice } from "@krait/runtime";
+import { relativeRms } from "@krait/runtime/conformance";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const options: StackOptions = { width: 16, layout: "M2 A", mamba2: { stateSize: 4, headDim: 8 } };
@@ -139,6 +140,69 @@ describe("snapshots that do not belong are refused and change nothing", () => {
     );
     await expect(session.restore({ ...snapshot, states })).rejects.toMatchObject({ code: "SNAPSHOT_MISMATCH" });
     await model.run(tokens(1), { sessions: [session] });
+  });
+});
+
+describe("full attention", () => {
+  const stack: StackOptions = { ...options, layout: "A M2", attention: { heads: 2, window: "full" } };
+  const full = async (contextTokens?: number) => {
+    models.push(await StackModel.create(device, stack, seededWeights(1), { maxTokens: 64, slots: 2, contextTokens }));
+    return models.at(-1)!;
+  };
+
+  test("runs whole sequences without room for their keys, and opens sessions with it alone", async () => {
+    const [without, room] = [await full(), await full(40)];
+    await expect(without.open()).rejects.toMatchObject({
+      code: "STATE_GROWS",
+      message: expect.stringContaining("contextTokens"),
+    });
+    const session = await room.open();
+    const whole = await without.run(tokens(40));
+    const parts = [0, 7, 8, 33].map((from, i, cuts) => tokens(40).subarray(from * 16, (cuts[i + 1] ?? 40) * 16));
+    const streamed: number[] = [];
+    for (const part of parts) streamed.push(...(await room.run(part, { sessions: [session] })));
+    expect(relativeRms(streamed, whole)).toBeLessThan(1e-6);
+    // The last token sees the first.
+    const other = tokens(40).fill(2, 0, 16);
+    expect((await without.run(other)).subarray(39 * 16)).not.toEqual(whole.subarray(39 * 16));
+  });
+
+  test("refuses the token there is no room for, and the sequence goes on from where it was", async () => {
+    const model = await full(10);
+    const session = await model.open();
+    await model.run(tokens(8), { sessions: [session] });
+    await expect(model.run(tokens(3), { sessions: [session] })).rejects.toMatchObject({ code: "CONTEXT_FULL" });
+    await model.run(tokens(2), { sessions: [session] });
+    expect(session.position).toBe(10);
+  });
+
+  test("a snapshot holds what was seen, and fits wherever there is room for it", async () => {
+    const [small, large] = [await full(20), await full(200)];
+    const session = await small.open();
+    const size = async () => Object.values((await session.snapshot()).states).reduce((n, s) => n + s.byteLength, 0);
+    const empty = await size();
+    const perToken = 2 * 16 * 4; // keys and values of 16 numbers in f32
+    await small.run(tokens(5), { sessions: [session] });
+    expect(await size()).toBe(empty + 5 * perToken);
+    await small.run(tokens(15), { sessions: [session] });
+    expect(await size()).toBe(empty + 20 * perToken);
+    const other = await large.open();
+    await other.restore(await session.snapshot());
+    const next = await large.run(tokens(9), { sessions: [other] });
+    const all = await large.run(Float32Array.from([...tokens(5), ...tokens(15), ...tokens(9)]));
+    expect(relativeRms(next, all.subarray(20 * 16))).toBeLessThan(1e-6);
+    await large.run(tokens(50), { sessions: [other] });
+    await expect(session.restore(await other.snapshot())).rejects.toMatchObject({ code: "CONTEXT_FULL" });
+  });
+
+  test("a slot that is given back keeps nothing of the sequence before", async () => {
+    const model = await full(64);
+    const one = await model.open();
+    await model.run(tokens(60), { sessions: [one] });
+    one.close();
+    const two = await model.open();
+    const x = tokens(12);
+    expect(await model.run(x, { sessions: [two] })).toEqual(await model.run(x));
   });
 });
 

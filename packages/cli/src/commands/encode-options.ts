@@ -29,6 +29,7 @@ const specs: Readonly<Record<string, OptionSpec>> = {
   threads: { value: true },
   dtype: { value: true },
   "chunk-tokens": { value: true },
+  "max-tokens": { value: true },
   seed: { value: true },
   quiet: {},
   json: {},
@@ -48,7 +49,13 @@ export interface EncodePlan {
   sampling: { fps?: number; count?: number };
   /** Seconds, for media. */
   range: { start?: number; end?: number };
-  encoder: { device?: "auto" | "cpu" | "cuda"; threads?: number; dtype?: "f32" | "bf16"; chunkTokens?: number };
+  encoder: {
+    device?: "auto" | "cpu" | "cuda";
+    threads?: number;
+    dtype?: "f32" | "bf16";
+    chunkTokens?: number;
+    maxTokens?: number;
+  };
   /** Left out: every token. */
   pool?: "token" | "frame" | number;
   quiet: boolean;
@@ -127,6 +134,7 @@ function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "pag
       threads: numberOption(args, "threads", { integer: true, min: 1, max: 1024 }),
       dtype: choiceOption(args, "dtype", ["f32", "bf16"]),
       chunkTokens: numberOption(args, "chunk-tokens", { integer: true, min: 1, max: 2 ** 20 }),
+      maxTokens: numberOption(args, "max-tokens", { integer: true, min: 1, max: 2 ** 31 - 1 }),
     }),
     ...defined({ pool: poolOption(args) }),
     quiet: has("quiet"),

@@ -1,6 +1,6 @@
 import type { Device } from "@krait/runtime";
 import { generator, relativeRms } from "@krait/runtime/conformance";
-import { type Session, StackModel, seededWeights } from "../index.js";
+import { type Session, StackModel, type StackOptions, seededWeights } from "../index.js";
 
 /** What one law gave on one stack: a relative RMS error that must stay within its bound. */
 export interface LawResult {
@@ -11,6 +11,9 @@ export interface LawResult {
 
 const WIDTH = 64;
 
+/** A layout, or a stack's own options beside the common ones. */
+type LawStack = string | (StackOptions & { layout: string });
+
 /** Stacks that the laws are held to. */
 export const lawLayouts = {
   "mamba-1": "M1x3",
@@ -18,29 +21,31 @@ export const lawLayouts = {
   "mamba-3": "M3x3",
   attention: "Ax3",
   hybrid: "(M2 A)x2 M2",
-} as const;
+  "full attention": { layout: "A M2 A", attention: { heads: 4, keyHeads: 2, window: "full" } },
+} as const satisfies Record<string, LawStack>;
 
 /** Small sizes that are no multiple of each other, so that chunks, windows and rings end in all places. */
-export const lawStack = (layout: string) => ({
+export const lawStack = (stack: LawStack): StackOptions => ({
   width: WIDTH,
-  layout,
   mamba1: { stateSize: 12 },
   mamba2: { stateSize: 16, headDim: 16, groups: 2, chunkSize: 8 },
   mamba3: { stateSize: 12, headDim: 16, groups: 2, outNorm: true },
   attention: { heads: 4, keyHeads: 2, window: 9, sinks: 2 },
+  ...(typeof stack === "string" ? { layout: stack } : stack),
 });
 
 /** Laws of streaming, packing and state, on random inputs. The bound holds for whole stacks: 1e-5 in f32, 2e-2 in bf16. */
 export async function checkLaws(
   device: Device,
-  layout: string,
+  stack: LawStack,
   dtype: "f32" | "bf16",
   seed: number,
 ): Promise<LawResult[]> {
-  const model = await StackModel.create(device, lawStack(layout), seededWeights(7), {
+  const model = await StackModel.create(device, lawStack(stack), seededWeights(7), {
     dtype,
     maxTokens: 512,
     slots: 8,
+    contextTokens: 256,
   });
   const bound = dtype === "f32" ? 1e-5 : 2e-2;
   const kit = lawKit(model, seed);

@@ -71,7 +71,7 @@ export const bambaFamily: Family = {
               heads,
               keyHeads,
               headDim,
-              window: options.contextTokens,
+              window: "full",
               sinks: 0,
               ...rotary(config, file.path, 0.5),
               bias: config.attention_bias,

@@ -131,7 +131,7 @@ export const falconH1Family: Family = {
             heads,
             keyHeads,
             headDim,
-            window: options.contextTokens,
+            window: "full",
             sinks: 0,
             bias: config.attention_bias,
             ...rotary(config, file.path),

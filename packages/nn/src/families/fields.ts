@@ -88,6 +88,11 @@ export function blockType(name: string): string {
   return name;
 }
 
+/** The window of attention; a sequence that fits into it is seen in full. */
+export function slidingWindow(window: number | null | undefined, contextTokens: number): number | "full" {
+  return window && window < contextTokens ? window : "full";
+}
+
 export function unsupported(path: string, field: string, what: string, received: unknown): InputError {
   return new InputError(expected(what, `${path} ${field}`, received), {
     code: "CONFIG_UNSUPPORTED",

@@ -5,7 +5,7 @@ import { gatedMlp } from "../layers/gated-mlp.js";
 import { mamba2 } from "../layers/mamba2.js";
 import { moe } from "../layers/moe.js";
 import { layerBlock, type Source } from "./block.js";
-import type { Block, DescribeOptions, Family } from "./family.js";
+import type { Block, Family } from "./family.js";
 import {
   activation,
   blockType,
@@ -71,7 +71,7 @@ export const graniteFamily: Family = {
     const blocks = types.flatMap((type, i) => {
       if (type !== "mamba" && type !== "attention")
         throw unsupported(file.path, "layer_types", "mamba or attention", type);
-      const mixer = type === "attention" ? attentionBlock(config, file, options, i) : mambaBlock(config, i);
+      const mixer = type === "attention" ? attentionBlock(config, file, i) : mambaBlock(config, i);
       return [mixer, mlpBlock(config, file, i)];
     });
     return {
@@ -88,7 +88,7 @@ export const graniteFamily: Family = {
 
 const shellFor = (config: Config) => ({ width: config.hidden_size, layerCount: config.num_hidden_layers });
 
-function attentionBlock(config: Config, file: PublishedConfig, options: DescribeOptions, i: number): Block {
+function attentionBlock(config: Config, file: PublishedConfig, i: number): Block {
   const layer = `model.layers.${i}`;
   const width = config.hidden_size;
   const heads = config.num_attention_heads;
@@ -105,7 +105,7 @@ function attentionBlock(config: Config, file: PublishedConfig, options: Describe
       heads,
       keyHeads,
       headDim,
-      window: options.contextTokens,
+      window: "full",
       sinks: 0,
       scale: config.attention_multiplier,
       bias: config.attention_bias,

@@ -16,6 +16,7 @@ import {
   shellFields,
   shellOf,
   size,
+  slidingWindow,
   unsupported,
 } from "./fields.js";
 import { attentionSources, gatedMlpSources } from "./transformer-parts.js";
@@ -100,7 +101,7 @@ export const jambaFamily: Family = {
           heads,
           keyHeads,
           headDim,
-          window: Math.min(config.sliding_window ?? options.contextTokens, options.contextTokens),
+          window: slidingWindow(config.sliding_window, options.contextTokens),
           sinks: 0,
           rotaryFraction: 0,
         },

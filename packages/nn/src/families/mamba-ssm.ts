@@ -6,7 +6,7 @@ import { mamba1 } from "../layers/mamba1.js";
 import { mamba2 } from "../layers/mamba2.js";
 import { mamba3 } from "../layers/mamba3.js";
 import { layerBlock } from "./block.js";
-import type { Block, DescribeOptions, Family } from "./family.js";
+import type { Block, Family } from "./family.js";
 import { flag, layerCount, limit, shellOf, size, unsupported } from "./fields.js";
 
 /** Of mamba_ssm's own blocks: its configs do not name it. */
@@ -73,7 +73,7 @@ export const mambaSsmFamily: Family = {
     const attending = new Set(config.attn_layer_idx);
     const blocks = Array.from({ length: config.n_layer }, (_, i): Block[] => {
       const layer = `backbone.layers.${i}`;
-      const mixer = attending.has(i) ? attentionBlock(config, file, options, layer) : mambaBlock(config, file, layer);
+      const mixer = attending.has(i) ? attentionBlock(config, file, layer) : mambaBlock(config, file, layer);
       return config.d_intermediate > 0 ? [mixer, mlpBlock(config, layer)] : [mixer];
     }).flat();
     const multiple = config.pad_vocab_size_multiple;
@@ -172,7 +172,7 @@ function mamba3Block(config: Config, file: PublishedConfig, layer: string): Bloc
   });
 }
 
-function attentionBlock(config: Config, file: PublishedConfig, options: DescribeOptions, layer: string): Block {
+function attentionBlock(config: Config, file: PublishedConfig, layer: string): Block {
   const { attn_cfg: attn, d_model: width } = config;
   const heads = attn.num_heads;
   if (!heads) throw unsupported(file.path, "attn_cfg.num_heads", "the number of heads", heads);
@@ -191,7 +191,7 @@ function attentionBlock(config: Config, file: PublishedConfig, options: Describe
       heads,
       keyHeads: attn.num_heads_kv ?? heads,
       headDim,
-      window: options.contextTokens,
+      window: "full",
       sinks: 0,
       rotaryFraction: attn.rotary_emb_dim / headDim,
       rotaryBase: attn.rotary_emb_base,

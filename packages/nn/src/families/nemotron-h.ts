@@ -17,6 +17,7 @@ import {
   shellFields,
   shellOf,
   size,
+  slidingWindow,
   unsupported,
 } from "./fields.js";
 import { attentionSources } from "./transformer-parts.js";
@@ -142,7 +143,7 @@ const builders: Record<string, (scope: Scope, layer: string) => Block> = {
         heads,
         keyHeads,
         headDim,
-        window: Math.min(config.sliding_window ?? options.contextTokens, options.contextTokens),
+        window: slidingWindow(config.sliding_window, options.contextTokens),
         sinks: 0,
         rotaryFraction: 0,
         bias: config.attention_bias,

@@ -29,7 +29,6 @@ export interface SharedTransformer {
   keyHeads: number;
   headDim: number;
   rotary: { rotaryBase: number; rotaryFraction: number } | undefined;
-  window: number;
   hidden: number;
   activation: Activation;
   bias: boolean;
@@ -68,10 +67,10 @@ export function sharedTransformer(o: SharedTransformer): (mamba: Block) => Block
     ...bias(`${mlp}.down_proj`, width),
     published(`${layer}.linear.weight`, [width, width]),
   ];
-  const ring = [o.window, keyHeads, headDim];
   const states = (["keys", "values"] as const).map((name) => ({
     name: `${layer}.self_attn.${name}`,
-    shape: ring,
+    shape: [keyHeads, headDim],
+    growth: "linear" as const,
     dtype: "activation" as const,
   }));
 
@@ -112,7 +111,7 @@ export function sharedTransformer(o: SharedTransformer): (mamba: Block) => Block
         stateIndex: scope.stateIndex,
       },
       {
-        window: o.window,
+        window: 0,
         // Heads are twice as wide as the stream's share; the reference scales as if they were not.
         scale: (headDim / 2) ** -0.5,
         rotaryDims: 2 * Math.floor((fraction * headDim) / 2),

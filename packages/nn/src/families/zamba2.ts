@@ -114,7 +114,6 @@ export const zamba2Family: Family = {
         keyHeads: config.num_key_value_heads ?? heads,
         headDim: config.attention_head_dim ?? (2 * width) / heads,
         rotary: config.use_mem_rope ? rotary(config, file.path) : undefined,
-        window: options.contextTokens,
         hidden: config.intermediate_size,
         activation: activation(config.hidden_act, file.path),
         bias: config.add_bias_linear,

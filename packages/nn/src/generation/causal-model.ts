@@ -9,7 +9,7 @@ import type { Session } from "../session.js";
 import type { Blueprint } from "../stack.js";
 import type { WeightSource } from "../weights.js";
 
-export interface CausalModelOptions extends ModelOptions {
+export interface CausalModelOptions extends Omit<ModelOptions, "contextTokens"> {
   /** Most rows of logits in one run; as many as `maxSequences` when absent, which is what generation needs. */
   maxLogits?: number;
 }
@@ -77,7 +77,7 @@ export class CausalModel implements Closable {
       blueprintOf(description),
       source,
       (builder) => buildCausal(description, maxLogits, builder),
-      options,
+      { ...options, contextTokens: description.contextTokens },
     );
     return new CausalModel(description, model, maxLogits, slots);
   }

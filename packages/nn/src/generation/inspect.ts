@@ -2,6 +2,7 @@ import { dtypeSize } from "@krait/core";
 import { Graph, type Value } from "@krait/graph";
 import { type ModelTensor, mapWeights, openModelFolder, readPublishedConfig } from "../checkpoints/index.js";
 import { describeModel } from "../families/index.js";
+import { stateShape } from "../layers/index.js";
 import { blueprintOf, buildCausal, tensorsOf } from "./causal-model.js";
 
 export interface ModelReport {
@@ -38,7 +39,8 @@ export async function inspectModel(
     const description = describeModel(config, { names: new Set(files.tensors.keys()), contextTokens });
     const tensors = tensorsOf(description);
     await mapWeights(files, tensors, { aliases: description.aliases, ignored: description.ignored });
-    const { states } = blueprintOf(description);
+    const room = contextTokens;
+    const states = blueprintOf(description).states.map((s) => ({ ...s, shape: stateShape(s, room) }));
     const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
     const bytes = (dtype: "f32" | "bf16", specs: readonly { shape: readonly number[]; dtype: string }[]) =>
       specs.reduce((sum, s) => sum + elements(s.shape) * dtypeSize(s.dtype === "f32" ? "f32" : dtype), 0);
@@ -65,7 +67,10 @@ function flops(description: Parameters<typeof buildCausal>[0], parameters: reado
   const S = graph.symbol("S", 1);
   const tensors = new Map<string, Value>();
   for (const p of parameters) tensors.set(p.name, graph.parameter(p.name, "f32", p.programShape ?? p.shape));
-  for (const s of blueprintOf(description).states) tensors.set(s.name, graph.state(s.name, "f32", [1, ...s.shape]));
+  for (const s of blueprintOf(description).states) {
+    const shape = stateShape(s, description.contextTokens ?? 0);
+    tensors.set(s.name, graph.state(s.name, "f32", [1, ...shape]));
+  }
   const context = {
     cuSeqlens: graph.cuSeqlens("cuSeqlens", S, T),
     stateIndex: graph.slots("stateIndex", S, 1),

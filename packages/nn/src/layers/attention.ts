@@ -11,13 +11,17 @@ const schema = z
     /** Heads of keys and values; queries share them in equal groups (GQA). */
     keyHeads: z.int().positive().optional(),
     headDim: z.int().positive().max(256).optional(),
-    /** Keys a query sees, itself included. */
+    /** Keys a query sees, itself included; "full" for every earlier one, whose keys and values are then kept for all tokens. */
     window: z
-      .int()
-      .positive()
-      .max(1 << 20)
+      .union([
+        z
+          .int()
+          .positive()
+          .max(1 << 20),
+        z.literal("full"),
+      ])
       .default(1024),
-    /** First tokens of a sequence that every query sees. */
+    /** First tokens of a sequence that every query sees beside its window. */
     sinks: z.int().min(0).max(4096).default(4),
     /** Rotated part of each head, as a share. */
     rotaryFraction: z.number().min(0).max(1).default(1),
@@ -53,12 +57,14 @@ function convolution({ convWidth }: Options, channels: number): ParameterSpec[] 
   ];
 }
 
-/** Causal attention over a sliding window and the first tokens, rotary positions, a ring of keys and values as state. */
+/**
+ * Causal attention over a sliding window and the first tokens, with a ring of keys and values as state, or over all earlier tokens, whose
+ * keys and values grow with the sequence; rotary positions.
+ */
 export const attention = defineLayer({
   letter: "A",
   name: "attention",
   schema,
-  stateGrowth: "bounded",
   check(o, shell) {
     const { headDim, keyHeads } = widths(o, shell);
     const fail = (what: string, name: string, received: unknown, hint: string): never => {
@@ -95,13 +101,16 @@ export const attention = defineLayer({
   states(o, shell) {
     const { headDim, keyHeads } = widths(o, shell);
     // One slot more than the window needs, so that a window of 1 still has a ring.
-    const shape = [o.sinks + o.window, keyHeads, headDim];
+    const kept =
+      o.window === "full"
+        ? ({ growth: "linear", shape: [keyHeads, headDim] } as const)
+        : { shape: [o.sinks + o.window, keyHeads, headDim] };
     return [
       ...(o.convWidth > 0
         ? [{ name: "conv", shape: [o.convWidth - 1, (o.heads + 2 * keyHeads) * headDim], dtype: "f32" as const }]
         : []),
-      { name: "keys", shape, dtype: "activation" },
-      { name: "values", shape, dtype: "activation" },
+      { name: "keys", ...kept, dtype: "activation" },
+      { name: "values", ...kept, dtype: "activation" },
     ];
   },
   forward(scope, x, o, shell) {
@@ -130,7 +139,12 @@ export const attention = defineLayer({
         values: scope.state("values"),
         stateIndex: scope.stateIndex,
       },
-      { window: o.window, sinks: o.sinks, scale: o.scale ?? 0, rotaryDims, rotaryBase: o.rotaryBase },
+      {
+        ...(o.window === "full" ? { window: 0, sinks: 0 } : { window: o.window, sinks: o.sinks }),
+        scale: o.scale ?? 0,
+        rotaryDims,
+        rotaryBase: o.rotaryBase,
+      },
     ).y;
     return project(mergeHeads({ x: mixed }).y, "out_proj");
   },

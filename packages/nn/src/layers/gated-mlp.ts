@@ -21,7 +21,6 @@ export const gatedMlp = defineLayer({
   letter: "G",
   name: "gatedMlp",
   schema,
-  stateGrowth: "bounded",
   check() {},
   parameters(o, { width, layerCount }) {
     const out = kaimingUniform(o.hidden, 1 / Math.sqrt(layerCount));

@@ -15,19 +15,31 @@ export interface ParameterSpec {
   init: Initializer;
 }
 
+/** Tokens of a page: room for states that grow comes in whole ones. Attention reads its keys in blocks of as many. */
+export const PAGE_TOKENS = 64;
+
 /** Memory a layer carries from run to run, per sequence. */
 export interface StateSpec {
   name: string;
+  /** Of the whole state; of what each token adds to it where it grows. */
   shape: readonly number[];
+  /** Whether the state stays as large however long the sequence is (the default), or keeps something of every token. */
+  growth?: "bounded" | "linear";
   /** `activation` states follow the model's dtype. */
   dtype: "activation" | "f32";
+}
+
+/** The shape of a sequence's state with room for `contextTokens` tokens. */
+export function stateShape({ shape, growth }: StateSpec, contextTokens: number): readonly number[] {
+  return growth === "linear" ? [Math.ceil(contextTokens / PAGE_TOKENS) * PAGE_TOKENS, ...shape] : shape;
 }
 
 /** What a layer's forward pass sees of the program around it. */
 export interface LayerScope {
   /** The layer's own parameter or state, by the name in its spec. */
   parameter(name: string): Value;
-  state(name: string): Value;
+  /** Absent for a state that grows, in a program for whole sequences alone. */
+  state(name: string): Value | undefined;
   readonly cuSeqlens: Value;
   readonly stateIndex: Value;
   /** int64 [S], the absolute position of each sequence's first token in the run. */
@@ -54,8 +66,6 @@ export interface LayerKind<S extends z.ZodType = z.ZodType, N extends string = s
   check(options: z.output<S>, shell: Shell): void;
   parameters(options: z.output<S>, shell: Shell): ParameterSpec[];
   states(options: z.output<S>, shell: Shell): StateSpec[];
-  /** Whether memory per sequence stays the same however long it grows. */
-  stateGrowth: "bounded" | "linear";
   forward(scope: LayerScope, x: Value, options: z.output<S>, shell: Shell): Value;
 }
 

@@ -52,7 +52,6 @@ export const mamba1 = defineLayer({
   letter: "M1",
   name: "mamba1",
   schema,
-  stateGrowth: "bounded",
   check(o, shell) {
     if (Number.isInteger(widths(o, shell).inner)) return;
     throw new UsageError(expected("a whole inner width", "mamba1.expand", o.expand), {

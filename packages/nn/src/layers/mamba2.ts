@@ -47,7 +47,6 @@ export const mamba2 = defineLayer({
   letter: "M2",
   name: "mamba2",
   schema,
-  stateGrowth: "bounded",
   check(o, shell) {
     const { inner, heads } = widths(o, shell);
     const fail = (what: string, name: string, received: unknown, hint: string): never => {

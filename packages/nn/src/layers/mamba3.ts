@@ -53,7 +53,6 @@ export const mamba3 = defineLayer({
   letter: "M3",
   name: "mamba3",
   schema,
-  stateGrowth: "bounded",
   check(o, shell) {
     const { inner, heads, angles } = widths(o, shell);
     const fail = (what: string, name: string, received: unknown, hint: string): never => {

@@ -20,7 +20,6 @@ export const mlp = defineLayer({
   letter: "F",
   name: "mlp",
   schema,
-  stateGrowth: "bounded",
   check() {},
   parameters(o, { width, layerCount }) {
     const out = kaimingUniform(o.hidden, 1 / Math.sqrt(layerCount));

@@ -46,7 +46,6 @@ export const moe = defineLayer({
   letter: "E",
   name: "moe",
   schema,
-  stateGrowth: "bounded",
   check(o) {
     const fail = (what: string, name: string, received: unknown, hint: string): never => {
       throw new UsageError(expected(what, `moe.${name}`, received), { code: "INVALID_CONFIG", hint });

@@ -17,7 +17,6 @@ export const parallel = defineLayer({
   letter: "H",
   name: "parallel",
   schema,
-  stateGrowth: "bounded",
   check(o, shell) {
     mamba2.check(o.mamba, shell);
     attention.check(o.attention, shell);
