@@ -1,5 +1,5 @@
 export type { StoredDType } from "./dtypes.js";
 export type { TensorEntry } from "./header.js";
 export * from "./reader.js";
-export * from "./stream-writer.js";
+export { createSafetensorsWriter } from "./stream-writer.js";
 export * from "./write.js";

@@ -1,3 +1,4 @@
+import { type FileHandle, rm } from "node:fs/promises";
 import { type DType, type TypedArray, throwIfAborted } from "@krait/core";
 import { writeAt, writeAtomically } from "../files.js";
 import { elementBytes } from "./elements.js";
@@ -12,6 +13,8 @@ export interface TensorToWrite {
 
 export interface WriteSafetensorsOptions {
   signal?: AbortSignal;
+  /** The name to write under at first (default: one of its own beside `path`); what is there goes. */
+  temporary?: string;
 }
 
 /**
@@ -24,7 +27,7 @@ export async function writeSafetensors(
   path: string,
   tensors: Readonly<Record<string, TensorToWrite>> | ReadonlyMap<string, TensorToWrite>,
   metadata: Readonly<Record<string, string>> = {},
-  { signal }: WriteSafetensorsOptions = {},
+  { signal, temporary }: WriteSafetensorsOptions = {},
 ): Promise<void> {
   const byName = new Map<string, TensorToWrite>(tensors instanceof Map ? tensors : Object.entries(tensors));
   const bytes = new Map<string, Uint8Array>();
@@ -35,12 +38,14 @@ export async function writeSafetensors(
   const plan = [...byName].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
   const layout = layOut(plan, metadata);
   throwIfAborted(signal, "the write");
-  await writeAtomically(path, async (handle) => {
+  if (temporary !== undefined) await rm(temporary, { force: true });
+  const write = async (handle: FileHandle) => {
     await writeAt(handle, layout.header, 0, signal);
     let position = layout.header.length;
     for (const { name, byteLength } of layout.tensors) {
       await writeAt(handle, bytes.get(name)!, position, signal);
       position += byteLength;
     }
-  });
+  };
+  await writeAtomically(path, write, temporary);
 }
