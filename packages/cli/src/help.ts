@@ -48,7 +48,11 @@ the model
 
 what comes out
   --out F             the feature file: features [tokens, dim] f32, times [tokens, 2] f64 seconds,
-                      modality [tokens] u8 (0 text, 1 audio, 2 video or image, 255 separator)
+                      modality [tokens] u8 (0 text, 1 audio, 2 video or image, 255 separator);
+                      with the ending .npy three files, F.npy, F.times.npy and F.modality.npy
+  --resume            go on with what an interrupted run of the same command left (F.partial …)
+  --checkpoint N      seconds after which, and in steps of which, there is something to go on with
+                      (default 30); a run that stops before leaves nothing, unless it is killed
   --pool P            one row per token (default); frame: the mean over a picture's patches; or a number of
                       seconds: the mean per window of that length and modality
   --page F            the page to look at (default: beside the feature file, .html)
@@ -148,14 +152,15 @@ is named before it is not looked at.
   --json              the last line is one object: family, maxRelRms, greedyEqual, ok and the cases
 `,
   inspect: `krait inspect MODEL_DIR [--context N] [--json]
-krait inspect FEATURES.safetensors [--json]
+krait inspect FEATURES [--json]
 
 Tells what a published model is, from its config and the headers of its weights: layers, parameters,
 memory per dtype, state per sequence, operations per token. --context is the number of tokens that
-attention layers are counted for (default 4096). Of a feature file: tokens, numbers per token, dtype,
-modalities and the span of time.
+attention layers are counted for (default 4096). Of a feature file (.safetensors, .npy) or of what an
+unfinished run has written (F.partial): tokens, numbers per token, dtype, modalities and the span of time.
 
-  --json              one object; its kind is model or features
+  --json              one object; its kind is model, features or partial, dim the width; tokens of a
+                      model are null
 `,
   doctor: `krait doctor [--json]
 

@@ -85,9 +85,11 @@ function unknownCommand(name: string): UsageFault {
 /** Prints an error and returns the exit code it means. */
 function report(error: unknown, argv: readonly string[], interrupted: number | undefined): number {
   const json = argv.includes("--json");
+  const said = toFault(error);
+  // A run that leaves something to go on with says so itself.
   const fault =
-    interrupted === undefined
-      ? toFault(error)
+    interrupted === undefined || said.code === "ABORTED_KEPT"
+      ? said
       : { kind: "aborted", code: "ABORTED", message: "interrupted; no output was written", hint: undefined };
   process.stderr.write(`${formatFault(fault, { json })}\n`);
   if (process.env.KRAIT_DEBUG === "1") process.stderr.write(`${stacks(error)}\n`);

@@ -25,6 +25,7 @@ describe("krait encode's command line", () => {
       sampling: {},
       range: {},
       encoder: {},
+      resume: false,
       quiet: false,
       json: false,
     });
@@ -32,7 +33,7 @@ describe("krait encode's command line", () => {
 
   it("reads every option", () => {
     const line =
-      "a.mp4 --model m --out=f --page p.html --fps 0.5 --no-audio --start 1:30 --end 01:00:00.5 --device cuda --threads 3 --dtype bf16 --chunk-tokens 512 --quiet --json";
+      "a.mp4 --model m --out=f --page p.html --fps 0.5 --no-audio --start 1:30 --end 01:00:00.5 --device cuda --threads 3 --dtype bf16 --chunk-tokens 512 --resume --checkpoint 5 --quiet --json";
     expect(parse(line)).toEqual({
       inputs: [{ file: "a.mp4" }],
       model: "m",
@@ -43,6 +44,8 @@ describe("krait encode's command line", () => {
       sampling: { fps: 0.5 },
       range: { start: 90, end: 3600.5 },
       encoder: { device: "cuda", threads: 3, dtype: "bf16", chunkTokens: 512 },
+      resume: true,
+      checkpointSeconds: 5,
       quiet: true,
       json: true,
     });

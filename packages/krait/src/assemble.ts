@@ -2,6 +2,7 @@ import { type EncoderChunk, type EncoderConfig, modalityRows, patchesPerTubelet 
 import {
   createTokenColumns,
   modalityCodes,
+  partLength,
   type RunPart,
   type SequencePart,
   type TokenBlock,
@@ -22,17 +23,27 @@ export interface AssembledChunk {
 /**
  * Cuts the sequence into chunks of `chunkTokens` tokens; the last one may be shorter. Cuts may fall inside a tubelet.
  *
+ * `skip` tokens at the beginning are left out: those that an earlier run has encoded.
+ *
  * The arrays of `chunk` are filled anew for each: run a chunk before asking for the next. `columns` are the caller's to keep.
  */
 export async function* assembleChunks(
   parts: AsyncIterable<SequencePart<Payload>>,
   config: EncoderConfig,
   chunkTokens: number,
+  skip = 0,
 ): AsyncGenerator<AssembledChunk, void, undefined> {
   const memory = new ChunkMemory();
   let pending: SequencePart<Payload>[] = [];
   let tokens = 0;
+  let left = skip;
   for await (let part of parts) {
+    if (left > 0) {
+      const count = partLength(part);
+      left -= count;
+      if (left >= 0 || part.modality === modalityCodes.separator) continue;
+      part = { ...part, from: part.to + left };
+    }
     if (part.modality === modalityCodes.separator) {
       pending.push(part);
       tokens++;

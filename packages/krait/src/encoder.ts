@@ -16,6 +16,7 @@ import {
   openCheckpoint,
   parseEncoderConfig,
   type Session,
+  type Snapshot,
   seededWeights,
 } from "@krait/nn";
 import { type Device, openDevice } from "@krait/runtime";
@@ -25,7 +26,7 @@ import { assembleChunks } from "./assemble.js";
 import { type FeaturePart, type Features, joinParts } from "./features.js";
 import { openTokenizer } from "./open-tokenizer.js";
 import { openSequence, type Taps } from "./pipeline.js";
-import { type Pool, poolParts, poolSchema } from "./pool.js";
+import { createPooler, type Pool, type Pooler, type PoolerState, poolParts, poolSchema } from "./pool.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { builtInConfig, seededDigest } from "./random-encoder.js";
 import { runChunks } from "./run-chunks.js";
@@ -91,6 +92,22 @@ export interface EncodeOptions {
   pool?: Pool | undefined;
   /** The sequence to go on with; a new one when absent. */
   session?: Session | undefined;
+}
+
+/** Where a run can go on in another process. @internal */
+export interface RunState {
+  /** Tokens encoded. */
+  tokens: number;
+  snapshot: Snapshot;
+  pooler: PoolerState | undefined;
+}
+
+/** @internal */
+export interface StreamInternals {
+  /** Goes on behind the tokens of an earlier run: the sources are read again up to there. */
+  from?: RunState | undefined;
+  /** Asked now and then; `take` is called when all that was given out has been taken in. */
+  checkpoint?: { due(): boolean; take(state: RunState): Promise<void> } | undefined;
 }
 
 /**
@@ -207,6 +224,11 @@ export class Encoder implements Closable {
     return this.native.dim;
   }
 
+  /** Tokens per native run. */
+  get chunkTokens(): number {
+    return this.native.maxTokens;
+  }
+
   /** Counts tokens before anything is decoded. */
   predict(sources: readonly Source[], { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Prediction> {
     return predictTokens(sources, { config: this.config, tokenizer: this.tokenizer, limits: this.limits, signal });
@@ -250,15 +272,28 @@ export class Encoder implements Closable {
    * part is computed the next is decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
    */
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
+    yield* this.streamFrom(sources, options, {});
+  }
+
+  /** `stream()` that can be left in one process and gone on with in another. @internal */
+  async *streamFrom(
+    sources: readonly Source[],
+    options: EncodeOptions,
+    { from, checkpoint }: StreamInternals,
+  ): AsyncGenerator<FeaturePart, void, undefined> {
     const pool = parseOptions(poolSchema.default("token"), options.pool, "the option pool");
-    const tokens = this.streamTokens(sources, options);
-    if (pool === "token") yield* tokens;
-    else yield* poolParts(tokens, pool, this.config.sequence.windowSeconds);
+    const pooler = pool === "token" ? undefined : createPooler(pool, this.config.sequence.windowSeconds);
+    if (from?.pooler) pooler?.restore(from.pooler);
+    const tokens = this.streamTokens(sources, options, { from, checkpoint }, pooler);
+    if (pooler) yield* poolParts(tokens, pooler);
+    else yield* tokens;
   }
 
   private async *streamTokens(
     sources: readonly Source[],
-    options: EncodeOptions = {},
+    options: EncodeOptions,
+    { from, checkpoint }: StreamInternals,
+    pooler: Pooler | undefined,
   ): AsyncGenerator<FeaturePart, void, undefined> {
     const { signal, onProgress, taps } = options;
     throwIfAborted(signal, "encoding");
@@ -268,7 +303,8 @@ export class Encoder implements Closable {
         hint: "Load it again with loadEncoder().",
       });
     }
-    const report = onProgress ? await this.reporter(sources, onProgress, signal) : undefined;
+    let done = from?.tokens ?? 0;
+    const report = onProgress ? await this.reporter(sources, onProgress, signal, done) : undefined;
     const session = options.session ? this.claim(options.session) : await this.native.open();
     // A GPU begins the next chunk while this one's features are taken in. A caller's own session stays at the tokens that were given out.
     const depth = this.device.kind === "cuda" && !options.session ? 2 : 1;
@@ -286,13 +322,23 @@ export class Encoder implements Closable {
       taps,
       signal: leaving.signal,
     });
-    const chunks = assembleChunks(sequence, this.config, this.native.maxTokens);
-    const parts = runChunks(this.native, chunks, { session, depth, signal });
+    let kept = done;
+    const pause = checkpoint && {
+      due: () => done > kept && checkpoint.due(),
+      take: async () => {
+        kept = done;
+        await checkpoint.take({ tokens: done, snapshot: await session.snapshot(), pooler: pooler?.save() });
+      },
+    };
+    const chunks = assembleChunks(sequence, this.config, this.native.maxTokens, done);
+    const parts = runChunks(this.native, chunks, { session, depth, signal, pause });
     try {
+      if (from) await session.restore(from.snapshot);
       // By hand: a for-await that is left would wait for `parts` before the decoder hears of it.
       for (;;) {
         const { value: part } = await parts.next();
         if (!part) return;
+        done += part.count;
         report?.(part);
         yield part;
       }
@@ -329,10 +375,15 @@ export class Encoder implements Closable {
     return session;
   }
 
-  private async reporter(sources: readonly Source[], listener: ProgressListener, signal: AbortSignal | undefined) {
+  private async reporter(
+    sources: readonly Source[],
+    listener: ProgressListener,
+    signal: AbortSignal | undefined,
+    done: number,
+  ) {
     const begun = performance.now();
     const prediction = await this.predict(sources, { signal });
-    let tokens = 0;
+    let tokens = done;
     let mediaSeconds = 0;
     const emit = () =>
       listener({

@@ -13,7 +13,8 @@ export type Pool = z.output<typeof poolSchema>;
 /** Numbers that are added up before the event loop gets its turn. */
 const NUMBERS_PER_TURN = 2 ** 20;
 
-interface Row {
+/** A row that grows. */
+export interface Row {
   /** In float64, in the order of the sequence: so no cut of it into parts changes a digit. */
   sum: Float64Array;
   count: number;
@@ -29,32 +30,60 @@ interface Row {
  *
  * @param windowSeconds of the sequence: no token behind a border k·w starts before it
  */
+export function createPooler(pool: Exclude<Pool, "token">, windowSeconds: number): Pooler {
+  return pool === "frame" ? new FramePooler() : new WindowPooler(pool, windowSeconds);
+}
+
+/** Runs parts through a pooler. */
 export async function* poolParts(
   parts: AsyncIterable<FeaturePart>,
-  pool: Exclude<Pool, "token">,
-  windowSeconds: number,
+  pooler: Pooler,
 ): AsyncGenerator<FeaturePart, void, undefined> {
-  let dim = 0;
-  const pooler = pool === "frame" ? new FramePooler() : new WindowPooler(pool, windowSeconds);
   for await (const part of parts) {
-    dim = part.dim;
-    const step = Math.max(1, Math.floor(NUMBERS_PER_TURN / dim));
+    const step = Math.max(1, Math.floor(NUMBERS_PER_TURN / part.dim));
     for (let i = 0; i < part.count; i++) {
       pooler.add(part, i);
       if ((i + 1) % step === 0) await breathe();
     }
     const rows = pooler.take();
-    if (rows.length > 0) yield partOf(rows, dim);
+    if (rows.length > 0) yield partOf(rows);
   }
   pooler.end();
   const rows = pooler.take();
-  if (rows.length > 0) yield partOf(rows, dim);
+  if (rows.length > 0) yield partOf(rows);
 }
 
-class FramePooler {
+/** Takes tokens and gives out rows. What it holds in between can be saved and restored, so that a run may go on in another process. */
+export interface Pooler {
+  add(part: FeaturePart, i: number): void;
+  /** No token follows. */
+  end(): void;
+  /** The rows that are complete. */
+  take(): Row[];
+  /** The rows that are not; asked for when the complete ones have been taken. */
+  save(): PoolerState;
+  restore(state: PoolerState): void;
+}
+
+export interface PoolerState {
+  rows: Row[];
+  /** What else it has to know: numbers of its own kind. */
+  mark: number;
+}
+
+class FramePooler implements Pooler {
   private open: Row | undefined;
   private place = -1;
   private done: Row[] = [];
+
+  save(): PoolerState {
+    return { rows: this.open ? [this.open] : [], mark: this.place };
+  }
+
+  restore({ rows, mark }: PoolerState): void {
+    [this.open] = rows;
+    this.place = mark;
+  }
 
   add(part: FeaturePart, i: number): void {
     const { open } = this;
@@ -81,7 +110,7 @@ class FramePooler {
   }
 }
 
-class WindowPooler {
+class WindowPooler implements Pooler {
   /** By window and modality, in the order of their first tokens. */
   private readonly open = new Map<string, Row>();
   private border = Number.NEGATIVE_INFINITY;
@@ -92,6 +121,15 @@ class WindowPooler {
     private readonly windowSeconds: number,
   ) {}
 
+  save(): PoolerState {
+    return { rows: [...this.open.values()], mark: this.border };
+  }
+
+  restore({ rows, mark }: PoolerState): void {
+    for (const row of rows) this.open.set(keyOf(row.window, row.modality), row);
+    this.border = mark;
+  }
+
   add(part: FeaturePart, i: number): void {
     const start = part.start[i]!;
     const border = windowOf(start, this.windowSeconds) * this.windowSeconds;
@@ -100,7 +138,7 @@ class WindowPooler {
       this.close(border);
     }
     const window = windowOf(start, this.seconds);
-    const key = `${window} ${part.modality[i]}`;
+    const key = keyOf(window, part.modality[i]!);
     let row = this.open.get(key);
     if (!row) {
       row = rowOf(part, i, window);
@@ -128,6 +166,10 @@ class WindowPooler {
   }
 }
 
+function keyOf(window: number, modality: number): string {
+  return `${window} ${modality}`;
+}
+
 function rowOf({ dim, modality, start, end }: FeaturePart, i: number, window: number): Row {
   return {
     sum: new Float64Array(dim),
@@ -147,7 +189,8 @@ function addTo(row: Row, { features, dim, start, end }: FeaturePart, i: number):
   row.end = Math.max(row.end, end[i]!);
 }
 
-function partOf(rows: readonly Row[], dim: number): FeaturePart {
+function partOf(rows: readonly Row[]): FeaturePart {
+  const dim = rows[0]!.sum.length;
   const features = new Float32Array(rows.length * dim);
   rows.forEach(({ sum, count }, i) => {
     for (let j = 0; j < dim; j++) features[i * dim + j] = sum[j]! / count;

@@ -7,6 +7,13 @@ export interface RunChunksOptions {
   /** Runs under way at a time: with two, a GPU begins a chunk while the features of the one before it are taken in. */
   depth: 1 | 2;
   signal?: AbortSignal | undefined;
+  pause?: Pause | undefined;
+}
+
+/** A moment at which no run is under way and all that was given out has been taken in. */
+export interface Pause {
+  due(): boolean;
+  take(): Promise<void>;
 }
 
 /**
@@ -16,13 +23,15 @@ export interface RunChunksOptions {
 export async function* runChunks(
   model: EncoderModel,
   chunks: AsyncGenerator<AssembledChunk, void, undefined>,
-  { session, depth, signal }: RunChunksOptions,
+  { session, depth, signal, pause }: RunChunksOptions,
 ): AsyncGenerator<FeaturePart, void, undefined> {
   const running: { features: Promise<Float32Array>; columns: AssembledChunk["columns"] }[] = [];
   let ahead: Promise<IteratorResult<AssembledChunk, void>> | undefined = chunks.next();
   try {
     for (;;) {
-      while (ahead && running.length < depth) {
+      const pausing = pause?.due() ?? false;
+      if (pausing && running.length === 0) await pause!.take();
+      while (ahead && running.length < depth && !(pausing && running.length > 0)) {
         // The first of two runs is not kept waiting for a chunk that is slow to come.
         const next: IteratorResult<AssembledChunk, void> | Float32Array = await (running[0]
           ? Promise.race([ahead, running[0].features])

@@ -1,7 +1,7 @@
 import { audio, type FeaturePart, type Features, loadEncoder, type Pool, type Source, text, video } from "krait";
 import { beforeAll, describe, expect, it } from "vitest";
 import { built, folderOfTests, makeClip, relativeRms, tiny } from "../../../test/fixtures.js";
-import { poolParts } from "../src/pool.js";
+import { createPooler, poolParts } from "../src/pool.js";
 
 interface Entry {
   modality: number;
@@ -30,7 +30,7 @@ async function pooled(entries: readonly Entry[], pool: Exclude<Pool, "token">, s
     for (let from = 0; from < entries.length; from += size) yield part(entries.slice(from, from + size));
   }
   const rows: number[][] = [];
-  for await (const p of poolParts(parts(), pool, 2))
+  for await (const p of poolParts(parts(), createPooler(pool, 2)))
     for (let i = 0; i < p.count; i++) rows.push([p.modality[i]!, p.start[i]!, p.end[i]!, p.features[i]!]);
   return rows;
 }
@@ -92,7 +92,8 @@ describe("pooling", () => {
         yield part([{ modality: 1, start: i, end: i + 1, value: i }]);
       }
     }
-    for await (const { start } of poolParts(parts(), 2, 2)) expect(taken - start[0]!).toBeLessThanOrEqual(2);
+    for await (const { start } of poolParts(parts(), createPooler(2, 2)))
+      expect(taken - start[0]!).toBeLessThanOrEqual(2);
   });
 });
 

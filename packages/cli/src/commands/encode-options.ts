@@ -17,6 +17,8 @@ const specs: Readonly<Record<string, OptionSpec>> = {
   out: { value: true },
   page: { value: true },
   "no-page": {},
+  resume: {},
+  checkpoint: { value: true },
   pool: { value: true },
   text: { value: true, multiple: true },
   fps: { value: true },
@@ -43,6 +45,10 @@ export interface EncodePlan {
   model: string | { seed: number };
   out: string;
   page: string | undefined;
+  /** Go on with what an interrupted run left. */
+  resume: boolean;
+  /** Seconds between two states to go on from. */
+  checkpointSeconds?: number;
   video: boolean;
   audio: boolean;
   /** For video sources. */
@@ -75,11 +81,12 @@ export function parseEncode(argv: readonly string[]): EncodePlan {
     );
   }
   const page = args.options.has("no-page") ? undefined : (path(args.options.get("page"), "page") ?? pageBeside(out));
-  return { ...plan, out, page };
+  const checkpointSeconds = numberOption(args, "checkpoint", { min: 0, max: 86_400 });
+  return { ...plan, out, page, resume: args.options.has("resume"), ...defined({ checkpointSeconds }) };
 }
 
 /** What `krait estimate` takes: the command line of an encoding, of which nothing is written. */
-export interface EstimatePlan extends Omit<EncodePlan, "out" | "page"> {
+export interface EstimatePlan extends Omit<EncodePlan, "out" | "page" | "resume" | "checkpointSeconds"> {
   compare: "attention" | undefined;
 }
 
@@ -89,7 +96,7 @@ export function parseEstimate(argv: readonly string[]): EstimatePlan {
   return { ...planOf(args, "estimate"), compare: choiceOption(args, "compare", ["attention"]) };
 }
 
-function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "page"> {
+function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "page" | "resume" | "checkpointSeconds"> {
   const { options } = args;
   exclusive(args, "fps", "frames");
   exclusive(args, "page", "no-page");
@@ -150,9 +157,10 @@ function poolOption(args: Arguments): "token" | "frame" | number | undefined {
   return numberOption(args, "pool", { min: 1e-3, max: 1e6 });
 }
 
-/** `talk.safetensors` → `talk.html`; a name of another kind keeps its ending. */
+/** `talk.safetensors` or `talk.npy` → `talk.html`; a name of another kind keeps its ending. */
 export function pageBeside(out: string): string {
-  return extname(out).toLowerCase() === ".safetensors" ? `${out.slice(0, -".safetensors".length)}.html` : `${out}.html`;
+  const ending = extname(out);
+  return /^\.(safetensors|npy)$/i.test(ending) ? `${out.slice(0, -ending.length)}.html` : `${out}.html`;
 }
 
 function path(value: string | undefined, name: string): string | undefined {

@@ -33,6 +33,8 @@ export const encode: Command = async (argv, { signal, print }) => {
         title: names.join(", "),
         options: describeOptions(plan),
         ...(plan.pool !== undefined && { pool: plan.pool }),
+        resume: plan.resume,
+        checkpointSeconds: plan.checkpointSeconds,
         signal,
         onProgress: progress.update,
       });
@@ -110,7 +112,7 @@ function describeOptions({
 }
 
 function summary(result: EncodeFileResult): string {
-  const { out, page, tokens, dim, byModality, mediaSeconds, elapsedSeconds } = result;
+  const { out, page, tokens, dim, byModality, mediaSeconds, elapsedSeconds, resumedTokens } = result;
   const kinds = Object.entries(byModality).filter(([, number]) => number > 0);
   const time =
     mediaSeconds > 0 ? `${duration(mediaSeconds)} of media in ${duration(elapsedSeconds)}` : duration(elapsedSeconds);
@@ -120,6 +122,7 @@ function summary(result: EncodeFileResult): string {
     ...(page === undefined ? [] : [`page      ${page}`]),
     `tokens    ${count(tokens)} of ${dim} numbers: ${kinds.map(([name, number]) => `${count(number)} ${name}`).join(", ")}`,
     `time      ${time}${speed}`,
+    ...(resumedTokens > 0 ? [`resumed   behind ${count(resumedTokens)} tokens of an interrupted run`] : []),
     "",
   ].join("\n");
 }

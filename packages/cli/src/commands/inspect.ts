@@ -24,7 +24,10 @@ export const inspect: Command = async (argv, { print, signal }) => {
   // What is not there goes to the models, whose error says what a folder must hold.
   const isFile = await stat(folder).then(
     (found) => found.isFile(),
-    () => false,
+    () =>
+      stat(`${folder}.partial`)
+        .then((found) => found.isFile())
+        .catch(() => false),
   );
   if (isFile) {
     const report = await sdk.inspectFeatures(folder, { signal });
@@ -32,7 +35,11 @@ export const inspect: Command = async (argv, { print, signal }) => {
     return 0;
   }
   const report = await sdk.inspectModel(folder, contextTokens === undefined ? {} : { contextTokens });
-  print(json ? `${JSON.stringify({ kind: "model", ...report })}\n` : describe(folder, report));
+  print(
+    json
+      ? `${JSON.stringify({ kind: "model", tokens: null, dim: report.width, ...report })}\n`
+      : describe(folder, report),
+  );
   return 0;
 };
 
@@ -52,12 +59,15 @@ function describe(folder: string, report: ModelReport): string {
   ].join("\n");
 }
 
-function describeFeatures(path: string, { tokens, dim, dtype, byModality, span, metadata }: FeatureReport): string {
+function describeFeatures(
+  path: string,
+  { kind, tokens, dim, dtype, byModality, span, metadata }: FeatureReport,
+): string {
   const kinds = Object.entries(byModality ?? {}).filter(([, number]) => number > 0);
   const model = metadata["model.name"];
   return [
     oneLine(path),
-    `  features    ${count(tokens)} of ${count(dim)} numbers, ${dtype}`,
+    `  ${kind === "partial" ? "unfinished" : "features  "}  ${count(tokens)} of ${count(dim)} numbers, ${dtype}`,
     ...(kinds.length > 0 ? [`  tokens      ${kinds.map(([name, n]) => `${count(n)} ${name}`).join(", ")}`] : []),
     ...(span ? [`  time        from ${duration(span.start)} to ${duration(span.end)}`] : []),
     ...(model !== undefined ? [`  model       ${oneLine(model)}`] : []),

@@ -6,7 +6,7 @@ export const tokenizeSchema = z
   .strictObject({
     /** One of `frontEnds`. */
     preset: z.string(),
-    /** The safetensors file to write. */
+    /** The file to write: safetensors, or npy for a name that ends in .npy. */
     out: z.string().min(1),
     /** Where the numbers of a normalisation come from; presets without a choice ignore it. */
     normalization: z.enum(["exact", "fixed", "running"]).default("exact"),

@@ -1,5 +1,6 @@
 import { expected, InputError } from "@krait/core";
-import { createSafetensorsWriter, type SafetensorsWriter } from "@krait/formats";
+import type { RowWriter } from "@krait/formats";
+import { createRowFile } from "../row-file.js";
 
 /** Where the rows of a front end go. */
 export interface RowSink {
@@ -13,7 +14,7 @@ export interface RowSink {
  * tells its width.
  */
 export class FeatureSink implements RowSink {
-  private writer: SafetensorsWriter<"features" | "times"> | undefined;
+  private writer: RowWriter<"features" | "times"> | undefined;
   dim = 0;
   /** Seconds. */
   end = 0;
@@ -44,7 +45,7 @@ export class FeatureSink implements RowSink {
   async ready(dim: number): Promise<void> {
     if (this.writer !== undefined) return;
     this.dim = dim;
-    this.writer = await createSafetensorsWriter(this.path, {
+    this.writer = await createRowFile(this.path, {
       tensors: { features: { dtype: "f32", rowShape: [dim] }, times: { dtype: "f64", rowShape: [2] } },
       metadata: this.metadata,
     });

@@ -1,5 +1,5 @@
-import { createSafetensorsWriter } from "@krait/formats";
 import { createTextTokenizer, readTextSource } from "@krait/tokenizers";
+import { createRowFile } from "../row-file.js";
 import type { TokenizePlan } from "./options.js";
 
 /** Writes `ids` i32 [tokens] of a file of UTF-8 text, with what the tokenizer's template puts around it. Returns their number. */
@@ -14,7 +14,7 @@ export async function tokenizeText(
     ...(limits && { limits }),
   });
   const words = await readTextSource({ file: path }, { ...(limits && { limits }), ...(signal && { signal }) });
-  const writer = await createSafetensorsWriter(plan.out, {
+  const writer = await createRowFile(plan.out, {
     tensors: { ids: { dtype: "i32", rowShape: [] } },
     metadata: { ...metadata, tokenizer: tokenizer.id },
   });
