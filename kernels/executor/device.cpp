@@ -46,6 +46,7 @@ Staging::~Staging() {
 std::shared_ptr<Device> Device::open(const krait_backend_table* table, const krait_device_options& options, Status* status) {
   std::shared_ptr<Device> device(new Device());
   device->table_ = table;
+  device->threads_ = options.threads > 0 ? options.threads : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   // The backend opens on its own thread: CUDA contexts and OpenMP teams belong to the thread that made them. The thread keeps the
   // device alive until close(), so that no job can destroy the device under its feet.
   std::promise<bool> opened;

@@ -65,6 +65,10 @@ class Device : public std::enable_shared_from_this<Device> {
 
   const krait_backend_table& backend() const { return *table_; }
   void* context() const { return context_; }
+  // Of the host, for work that the executor thread shares out.
+  int32_t threads() const { return threads_; }
+  // Whether its memory is another than the host's.
+  bool has_own_memory() const { return table_->allocate_host != nullptr; }
 
   // Runs `work` on the executor thread after all earlier jobs. Once the device is closed jobs fail with `cancelled`.
   void submit(std::function<Status()> work, Done done);
@@ -105,6 +109,7 @@ class Device : public std::enable_shared_from_this<Device> {
 
   const krait_backend_table* table_ = nullptr;
   void* context_ = nullptr;
+  int32_t threads_ = 1;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> jobs_;

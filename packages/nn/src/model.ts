@@ -10,7 +10,7 @@ import {
 } from "@krait/core";
 import { capacityBytes, type Dim, encode, Graph, plan, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
-import { isPiecewise } from "./checkpoints/index.js";
+import type { LoadableWeights } from "./checkpoints/index.js";
 import { type StateSpec, stateShape } from "./layers/index.js";
 import type { Session } from "./session.js";
 import type { Blueprint, SequenceContext } from "./stack.js";
@@ -153,7 +153,7 @@ export class Model implements Closable {
     device: Device,
     name: string,
     blueprint: Blueprint,
-    source: WeightSource,
+    source: WeightSource | LoadableWeights,
     build: (builder: ModelBuilder) => void,
     options: ModelOptions = {},
   ): Promise<Model> {
@@ -164,15 +164,12 @@ export class Model implements Closable {
     let pool: StatePool | undefined;
     try {
       const buffers: Record<string, DeviceBuffer> = {};
-      if (isPiecewise(source)) {
-        // One piece of one tensor is on the host at a time, however large the model is.
+      if ("load" in source) {
         for (const spec of blueprint.parameters) {
-          const value = tensors.get(spec.name)!;
-          const buffer = await device.allocate(capacityBytes(value));
+          const buffer = await device.allocate(capacityBytes(tensors.get(spec.name)!));
           buffers[spec.name] = buffer;
           weights.push(buffer);
-          for await (const { element, data } of source.pieces(spec, dtype, signal))
-            await buffer.write(data, element * data.BYTES_PER_ELEMENT);
+          await source.load(spec, dtype, buffer, signal);
         }
       } else {
         for await (const { spec, data } of readWeights(source, blueprint.parameters, dtype, signal)) {

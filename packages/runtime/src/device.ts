@@ -19,6 +19,23 @@ export type DeviceOptions = z.input<typeof deviceOptionsSchema>;
 /** Bytes that one call copies on the event loop: about a millisecond's worth. */
 const PIECE_BYTES = 2 ** 22;
 
+/** Dtypes that weights may be stored in, in the order of the native side. */
+const storedDtypes = ["f32", "bf16", "f16", "f64"] as const;
+
+/** Elements of an open file that become elements of a buffer. */
+export interface FileElements {
+  /** Must stay open until the load is done. */
+  fd: number;
+  /** Bytes from the start of the file. */
+  offset: number;
+  count: number;
+  dtype: (typeof storedDtypes)[number];
+  /** Multiplies every element. */
+  scale?: number;
+  /** Rounds to bf16 although the buffer holds f32. */
+  rounds?: boolean;
+}
+
 /** Memory on a device, `bytes` long. */
 export class DeviceBuffer implements Closable {
   /** @internal `device` is held because a device that nothing refers to closes. */
@@ -49,6 +66,28 @@ export class DeviceBuffer implements Closable {
   async read<A extends TypedArray>(into: A, byteOffset = 0): Promise<A> {
     await this.native.read(into, byteOffset).catch((e) => Promise.reject(fromNative(e, "reading a buffer")));
     return into;
+  }
+
+  /**
+   * Reads elements of a file into the buffer, as f32 or bf16, on the device's own thread: they never pass through JavaScript.
+   *
+   * @param element where in the buffer they begin
+   * @returns the first element that is not finite as the buffer would hold it, if there is one, or that the file ended too soon
+   * @throws EnvironmentError (DEVICE_FAILED) when the system cannot read the file
+   */
+  async load(
+    { fd, offset, count, dtype, scale = 1, rounds = false }: FileElements,
+    target: "f32" | "bf16",
+    element = 0,
+  ): Promise<{ notFinite?: number; ended?: true }> {
+    const narrow = target === "bf16";
+    const stored = storedDtypes.indexOf(dtype);
+    const byteOffset = element * (narrow ? 2 : 4);
+    const found = await this.native
+      .load({ fd, offset, count, stored, scale, rounds, narrow, byteOffset })
+      .catch((e) => Promise.reject(fromNative(e, "loading weights")));
+    if (found === -2) return { ended: true };
+    return found < 0 ? {} : { notFinite: found };
   }
 
   /** Sets every byte of a range. */

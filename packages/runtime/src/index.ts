@@ -1,3 +1,10 @@
-export { Device, DeviceBuffer, type DeviceOptions, deviceOptionsSchema, openDevice } from "./device.js";
+export {
+  Device,
+  DeviceBuffer,
+  type DeviceOptions,
+  deviceOptionsSchema,
+  type FileElements,
+  openDevice,
+} from "./device.js";
 export { inspectCuda, loadAddon, locateNative, type PluginReport } from "./native.js";
 export { type LoadOptions, type Measured, type MeasureOptions, Program, type RunOptions } from "./program.js";

@@ -24,7 +24,25 @@ export interface NativeBuffer {
   write(data: ArrayBufferView, offset: number): Promise<void>;
   read(into: ArrayBufferView, offset: number): Promise<void>;
   fill(byte: number, offset: number, bytes: number): Promise<void>;
+  /** An element that is not finite, −1 when all are, −2 when the file ended too soon. */
+  load(request: NativeLoad): Promise<number>;
   close(): void;
+}
+
+export interface NativeLoad {
+  fd: number;
+  /** Bytes in the file. */
+  offset: number;
+  /** Elements. */
+  count: number;
+  /** 0 to 3: f32, bf16, f16, f64. */
+  stored: number;
+  scale: number;
+  rounds: boolean;
+  /** Whether bf16 is wanted, else f32. */
+  narrow: boolean;
+  /** In the buffer. */
+  byteOffset: number;
 }
 
 export interface NativeRun {

@@ -42,6 +42,10 @@ export interface SafetensorsFile extends Closable {
   readRows(name: string, from: number, to: number, options?: ReadOptions): Promise<TypedArray>;
   /** As `read`, with bf16, f16 and f64 converted to f32. */
   readFloat32(name: string, options?: ReadOptions): Promise<Float32Array>;
+  /** Of the open file, for readers outside of JavaScript; they ask `expectUnchanged` before and after. */
+  readonly fd: number;
+  /** Throws FILE_CHANGED when the file was rewritten or cut since it was opened. */
+  expectUnchanged(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -121,6 +125,15 @@ class OpenFile implements SafetensorsFile {
     return toFloat32(dtype, await this.read(name, options));
   }
 
+  get fd(): number {
+    return this.handle.fd;
+  }
+
+  async expectUnchanged(): Promise<void> {
+    const now = await this.handle.stat();
+    if (now.size !== this.size || now.mtimeMs !== this.mtimeMs) throw changed(this.path);
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -157,8 +170,7 @@ class OpenFile implements SafetensorsFile {
   async #elements(name: string, byteOffset: number, byteLength: number, signal?: AbortSignal): Promise<TypedArray> {
     const { dtype } = this.#readable(name);
     // A file that was rewritten in place under the handle would give bytes of another header.
-    const now = await this.handle.stat();
-    if (now.size !== this.size || now.mtimeMs !== this.mtimeMs) throw changed(this.path);
+    await this.expectUnchanged();
     let bytes: Uint8Array;
     try {
       bytes = new Uint8Array(byteLength);

@@ -1,9 +1,8 @@
 export {
-  isPiecewise,
+  type LoadableWeights,
   type MappedOptions,
   type ModelTensor,
   mapWeights,
-  type PiecewiseWeights,
   type TensorAlias,
   type TensorPart,
 } from "./mapped-weights.js";

@@ -1,11 +1,10 @@
-import { expected, InputError, type TypedArray, throwIfAborted } from "@krait/core";
+import { dtypeSize, expected, fromBf16, InputError, type TypedArray, throwIfAborted, toBf16 } from "@krait/core";
+import type { DeviceBuffer } from "@krait/runtime";
 import { seededRandom } from "../init.js";
 import type { ParameterSpec } from "../layers/index.js";
-import type { WeightSource } from "../weights.js";
-import { type Converted, convert } from "./convert.js";
 import type { ModelFolder } from "./model-folder.js";
 
-/** Elements that are read, converted and handed on at a time. */
+/** Elements of two tensors that are compared at a time. */
 const PIECE_ELEMENTS = 2 ** 20;
 
 /** A published tensor, or what of it goes into one tensor of the program. */
@@ -38,17 +37,16 @@ export interface MappedOptions {
   round?: "bf16" | undefined;
 }
 
-/** A weight source that also hands out tensors in pieces, already in the program's dtype; each is valid until the next is asked for. */
-export interface PiecewiseWeights extends WeightSource {
-  pieces(
-    spec: ParameterSpec,
-    dtype: "f32" | "bf16",
-    signal?: AbortSignal,
-  ): AsyncGenerator<{ element: number; data: TypedArray }>;
-}
-
-export function isPiecewise(source: WeightSource): source is PiecewiseWeights {
-  return "pieces" in source;
+/** Weights that go from their files to a device without passing through JavaScript. */
+export interface LoadableWeights {
+  /** For messages: the folder. */
+  readonly origin: string;
+  /**
+   * Fills a buffer with a tensor in the program's dtype.
+   *
+   * @throws InputError (WEIGHT_NOT_FINITE, FILE_CHANGED), AbortedError
+   */
+  load(spec: ParameterSpec, dtype: "f32" | "bf16", into: DeviceBuffer, signal?: AbortSignal): Promise<void>;
 }
 
 const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
@@ -64,22 +62,14 @@ export async function mapWeights(
   folder: ModelFolder,
   tensors: readonly ModelTensor[],
   { aliases = [], ignored, round }: MappedOptions = {},
-): Promise<PiecewiseWeights> {
+): Promise<LoadableWeights> {
   checkTensors(folder, tensors, aliases, ignored);
   for (const alias of aliases) await checkAlias(folder, alias);
   const byName = new Map(tensors.map((t) => [t.name, t]));
-  const source: PiecewiseWeights = {
+  return {
     origin: folder.path,
-    names: undefined,
-    shapeOf: (name) => byName.get(name)?.shape,
-    pieces: (spec, dtype, signal) => pieces(folder, byName.get(spec.name)!, dtype, round, signal),
-    async read(spec, signal) {
-      const data = new Float32Array(count(spec.shape));
-      for await (const piece of source.pieces(spec, "f32", signal)) data.set(piece.data as Float32Array, piece.element);
-      return data;
-    },
+    load: (spec, dtype, into, signal) => loadTensor(folder, byName.get(spec.name)!, { dtype, round, into, signal }),
   };
-  return source;
 }
 
 function checkTensors(
@@ -149,64 +139,70 @@ function rowsPerPiece(shape: readonly number[]): number {
   return Math.max(1, Math.floor(PIECE_ELEMENTS / Math.max(1, count(shape.slice(1)))));
 }
 
-async function* pieces(
-  folder: ModelFolder,
-  spec: ModelTensor,
-  dtype: "f32" | "bf16",
-  round: "bf16" | undefined,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<{ element: number; data: Converted }> {
-  const { parts, dtype: kind } = spec;
-  const target = kind === "weight" ? dtype : "f32";
-  const rounds = kind === "weight" && round === "bf16";
-  if (spec.parts.length === 0) {
-    const data = new Float32Array(count(spec.shape));
-    spec.init(data, seededRandom(0, spec.name));
-    yield { element: 0, data: convert("f32", data, target, { scale: 1, rounds }) as Converted };
-  }
-  const reads = parts.flatMap(readsOf);
-  const read = ({ tensor, from, to }: Read) => {
-    const rows = folder.tensors.get(tensor)!.file.readRows(tensor, from, to, signal && { signal });
-    rows.catch(() => {}); // the one that nobody waits for any more
-    return rows;
-  };
-  let into = new ArrayBuffer(0);
+interface Target {
+  dtype: "f32" | "bf16";
+  round: "bf16" | undefined;
+  into: DeviceBuffer;
+  signal: AbortSignal | undefined;
+}
+
+async function loadTensor(folder: ModelFolder, spec: ModelTensor, { dtype, round, into, signal }: Target) {
+  const target = spec.dtype === "weight" ? dtype : "f32";
+  const rounds = spec.dtype === "weight" && round === "bf16";
+  if (spec.parts.length === 0) await into.write(initial(spec, target, rounds));
   let element = 0;
-  let next = reads[0] && read(reads[0]);
-  for (const [i, { tensor, from, columns, scale }] of reads.entries()) {
+  for (const { tensor, from, count, scale } of spec.parts.flatMap(readsOf)) {
     throwIfAborted(signal, "loading the weights");
-    const raw = await next!;
-    // The disk works while this piece is converted and copied.
-    next = reads[i + 1] && read(reads[i + 1]!);
-    if (into.byteLength < 4 * raw.length) into = new ArrayBuffer(4 * raw.length);
-    const data = convert(folder.tensors.get(tensor)!.entry.dtype!, raw, target, { scale, rounds }, into);
-    if (typeof data === "number") throw notFinite(folder, tensor, from * columns + data);
-    yield { element, data };
-    element += data.length;
+    const { file, entry } = folder.tensors.get(tensor)!;
+    await file.expectUnchanged();
+    const dtype = entry.dtype as "f32" | "bf16" | "f16" | "f64"; // checkTensors has seen it
+    const offset = entry.byteOffset + from * dtypeSize(dtype);
+    const { notFinite: bad, ended } = await into.load(
+      { fd: file.fd, offset, count, dtype, scale, rounds },
+      target,
+      element,
+    );
+    // Only a file that was cut ends before a tensor of its header does; one that was rewritten may hold any numbers.
+    await file.expectUnchanged();
+    if (ended) throw fileChanged(file.path);
+    if (bad !== undefined) throw notFinite(folder, tensor, from + bad);
+    element += count;
   }
 }
 
+/** Of a tensor that no file holds. */
+function initial(spec: ModelTensor, target: "f32" | "bf16", rounds: boolean): TypedArray {
+  const data = new Float32Array(count(spec.shape));
+  spec.init(data, seededRandom(0, spec.name));
+  if (target === "f32" && !rounds) return data;
+  const bits = Uint16Array.from(data, toBf16);
+  return target === "bf16" ? bits : Float32Array.from(bits, fromBf16);
+}
+
+/** Elements that lie one after the other in a file and have one scale. */
 interface Read {
   tensor: string;
   from: number;
-  to: number;
-  /** Elements per row. */
-  columns: number;
+  count: number;
   scale: number;
 }
 
 function readsOf({ tensor, shape, rows: [first, last] = [0, shape[0]!], scale = 1 }: TensorPart): Read[] {
   const segments = typeof scale === "number" ? [{ rows: last - first, scale }] : scale;
   const columns = count(shape.slice(1));
-  const step = rowsPerPiece(shape);
-  const reads: Read[] = [];
-  let from = first;
-  for (const segment of segments) {
-    const end = from + segment.rows;
-    for (; from < end; from = Math.min(end, from + step))
-      reads.push({ tensor, from, to: Math.min(end, from + step), columns, scale: segment.scale });
-  }
-  return reads;
+  let row = first;
+  return segments.map((segment) => {
+    const from = row * columns;
+    row += segment.rows;
+    return { tensor, from, count: segment.rows * columns, scale: segment.scale };
+  });
+}
+
+function fileChanged(path: string): InputError {
+  return new InputError(expected("a file that stays as it is", path, "one that ended while it was read"), {
+    code: "FILE_CHANGED",
+    hint: "Another program writes to it; wait until it is done, then load the model again.",
+  });
 }
 
 function notFinite(folder: ModelFolder, tensor: string, element: number): InputError {

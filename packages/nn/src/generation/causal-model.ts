@@ -1,7 +1,7 @@
 import { type Closable, expected, UsageError } from "@krait/core";
 import { embedding, linear, unary, type Value } from "@krait/graph";
 import type { Device } from "@krait/runtime";
-import type { ModelTensor } from "../checkpoints/index.js";
+import type { LoadableWeights, ModelTensor } from "../checkpoints/index.js";
 import type { CausalDescription } from "../families/family.js";
 import { Pass } from "../families/pass.js";
 import { Model, type ModelBuilder, type ModelOptions } from "../model.js";
@@ -67,7 +67,7 @@ export class CausalModel implements Closable {
   static async create(
     device: Device,
     description: CausalDescription,
-    source: WeightSource,
+    source: WeightSource | LoadableWeights,
     options: CausalModelOptions = {},
   ): Promise<CausalModel> {
     const { maxSequences = 16, maxLogits = maxSequences, slots = 4 } = options;
