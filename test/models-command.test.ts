@@ -1,4 +1,4 @@
-import { cp } from "node:fs/promises";
+import { cp, mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors, writeSafetensors } from "@krait/formats";
@@ -87,5 +87,34 @@ describe.skipIf(!canEncode)("krait inspect and generate", () => {
     const folder = await emptyFolder();
     await cp(model, folder, { recursive: true });
     expectFault(await krait(["generate", folder, "--prompt", "a", "--temperature", "-1"]), "INVALID_OPTION");
+  });
+});
+
+describe.skipIf(!canEncode)("krait download", () => {
+  test("finds a model of the cache offline, and says where it looked else", async () => {
+    const cache = await emptyFolder();
+    const commit = "0123456789abcdef0123456789abcdef01234567";
+    const repository = join(cache, "models--lab--tiny");
+    await cp(fixture("mamba2_bf16"), join(repository, "snapshots", commit), { recursive: true });
+    await mkdir(join(repository, "refs"));
+    await writeFile(join(repository, "refs", "main"), commit);
+    const { code, stdout, stderr } = await krait(["download", "lab/tiny", "--offline", "--cache", cache]);
+    expect([code, stdout]).toEqual([0, `${join(repository, "snapshots", commit)}\n`]);
+    expect(stderr).toBe("downloading lab/tiny\n");
+    const json = await krait(["download", "lab/tiny", "--offline", "--cache", cache, "--json", "--quiet"]);
+    expect(JSON.parse(json.stdout)).toMatchObject({ commit, files: ["config.json", "model.safetensors"] });
+    expect(json.stderr).toBe("");
+    expectFault(await krait(["download", "lab/none", "--offline", "--cache", cache]), "MODEL_NOT_CACHED");
+  });
+
+  test("takes a model of the hub alone, and no other command does", async () => {
+    expectFault(await krait(["download"]), "OPERANDS");
+    expectFault(await krait(["download", "./folder/of/mine"]), "INVALID_OPTION");
+    const none = { env: { HF_ENDPOINT: "http://127.0.0.1:9" } };
+    for (const command of ["generate", "inspect"])
+      expectFault(
+        await krait([command, "state-spaces/mamba-130m-hf"], none),
+        command === "inspect" ? "MODEL_NOT_FOUND" : "PROMPT_MISSING",
+      );
   });
 });

@@ -7,6 +7,7 @@ usage
   krait probe FILE                         what a file holds
   krait generate DIR --prompt "…"          texts continued by a published language model
   krait parity DIR GOLDEN                  a published model against the outputs of its reference
+  krait download ORG/NAME                  a published model from the hub into its cache
   krait inspect DIR|FILE                   a published model: layers, memory; or what a feature file holds
   krait doctor                             what this machine can do, and what it lacks
   krait help COMMAND                       the options of a command
@@ -161,6 +162,20 @@ unfinished run has written (F.partial): tokens, numbers per token, dtype, modali
 
   --json              one object; its kind is model, features or partial, dim the width; tokens of a
                       model are null
+`,
+  download: `krait download ORGANISATION/NAME [options]
+
+Fetches config, tokenizer and safetensors of a published model into the hub's own cache, never pickles,
+and prints the folder, which generate, parity and inspect take. What is there is not fetched again; what
+was interrupted goes on where it stopped; every file is held to its hash. No other command uses the
+network.
+
+  --revision R        branch, tag or commit (default main)
+  --cache DIR         default HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub
+  --offline           only look into the cache; HF_HUB_OFFLINE=1 asks for the same
+  --hub URL           another hub than huggingface.co; HF_TOKEN opens private and gated models
+  --quiet             no progress
+  --json              folder, commit, files, bytes and fetchedBytes
 `,
   doctor: `krait doctor [--json]
 

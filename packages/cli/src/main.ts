@@ -22,6 +22,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   generate: async () => (await import("./commands/generate.js")).generate,
   parity: async () => (await import("./commands/parity.js")).parity,
   inspect: async () => (await import("./commands/inspect.js")).inspect,
+  download: async () => (await import("./commands/download.js")).download,
   doctor: async () => (await import("./commands/doctor.js")).doctor,
 };
 

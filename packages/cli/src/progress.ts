@@ -31,8 +31,8 @@ export interface Terminal {
   write(text: string): unknown;
 }
 
-export interface ProgressPrinter {
-  update(state: ProgressState): void;
+export interface ProgressPrinter<S = ProgressState> {
+  update(state: S): void;
   /** A line of its own, above the progress. */
   note(text: string): void;
   /** Ends the progress; on a terminal its line goes away. Safe to call twice. */
@@ -48,20 +48,32 @@ const terminalPeriod = 100;
  *
  * @param first what to say before anything is known of the sources
  */
-export function startProgress(first: string, { quiet, out }: { quiet: boolean; out: Terminal }): ProgressPrinter {
+export function startProgress(first: string, options: { quiet: boolean; out: Terminal }): ProgressPrinter;
+/** The same of another kind of state. */
+export function startProgress<S extends Timed>(
+  first: string,
+  options: { quiet: boolean; out: Terminal; format: (state: S) => string },
+): ProgressPrinter<S>;
+export function startProgress<S extends Timed>(
+  first: string,
+  { quiet, out, format }: { quiet: boolean; out: Terminal; format?: (state: S) => string },
+): ProgressPrinter<S> {
   if (quiet) return { update() {}, note() {}, close() {} };
-  return out.isTTY === true ? onTerminal(first, out) : onPlain(first, out);
+  const line = format ?? (formatProgress as unknown as (state: S) => string);
+  return out.isTTY === true ? onTerminal(first, out, line) : onPlain(first, out, line);
 }
 
-function onPlain(first: string, out: Terminal): ProgressPrinter {
-  let state: ProgressState | undefined;
+type Timed = Pick<ProgressState, "elapsedSeconds">;
+
+function onPlain<S extends Timed>(first: string, out: Terminal, format: (state: S) => string): ProgressPrinter<S> {
+  let state: S | undefined;
   let heard = performance.now();
   out.write(`${first}\n`);
   // The clock goes on between two reports, so that a line of a slow run still tells the truth.
   const timer = setInterval(() => {
     if (state === undefined) return;
     const since = (performance.now() - heard) / 1000;
-    out.write(`${formatProgress({ ...state, elapsedSeconds: state.elapsedSeconds + since })}\n`);
+    out.write(`${format({ ...state, elapsedSeconds: state.elapsedSeconds + since })}\n`);
   }, plainPeriod);
   timer.unref();
   return {
@@ -74,7 +86,7 @@ function onPlain(first: string, out: Terminal): ProgressPrinter {
   };
 }
 
-function onTerminal(first: string, out: Terminal): ProgressPrinter {
+function onTerminal<S extends Timed>(first: string, out: Terminal, format: (state: S) => string): ProgressPrinter<S> {
   let line = first;
   let shown = Number.NEGATIVE_INFINITY;
   let open = true;
@@ -86,7 +98,7 @@ function onTerminal(first: string, out: Terminal): ProgressPrinter {
   draw();
   return {
     update(state) {
-      line = formatProgress(state);
+      line = format(state);
       if (performance.now() - shown >= terminalPeriod) draw();
     },
     note(text) {

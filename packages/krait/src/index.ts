@@ -11,6 +11,7 @@ export {
 export { type MediaInfo, probe } from "@krait/media";
 export type { EncoderConfig, EncoderConfigInput, Session, Snapshot } from "@krait/nn";
 export { type DoctorReport, doctor } from "./doctor.js";
+export * from "./download/index.js";
 export { type EncodeFileOptions, type EncodeFileResult, encodeFile } from "./encode-file.js";
 export {
   type EncodeOptions,

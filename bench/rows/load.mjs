@@ -1,0 +1,39 @@
+// Loading a checkpoint of the 1.3-billion-parameter shape beside reading its file, both from the page cache, and the memory that it takes.
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { median } from "../lib/kit.mjs";
+
+const node = async (script, ...args) => {
+  const path = fileURLToPath(new URL(`../lib/${script}`, import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [path, ...args.map(String)], { timeout: 300_000 });
+  return stdout;
+};
+
+const load = (dtype) => ({
+  id: `load/mamba2-1.3b/${dtype}`,
+  run: async (kit) => {
+    const folder = await mkdtemp(join(tmpdir(), "krait-bench-"));
+    try {
+      await node("checkpoint.mjs", folder, ...(kit.quick ? [1024, 12, 50_288] : [2048, 48, 50_288]));
+      const { size } = await stat(join(folder, "model.safetensors"));
+      const { runs, peakBytes } = JSON.parse(await node("load.mjs", folder, dtype, kit.machine.threads, 5));
+      const weightBytes = dtype === "bf16" ? size : 2 * size;
+      return {
+        fileBytes: size,
+        readSeconds: median(runs.map((r) => r.read)),
+        loadSeconds: median(runs.map((r) => r.load)),
+        ratio: median(runs.map((r) => r.load / r.read)),
+        peakBytes,
+        besideWeightsBytes: peakBytes - weightBytes,
+      };
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+});
+
+export const rows = ["bf16", "f32"].map(load);

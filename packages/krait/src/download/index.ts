@@ -1,0 +1,1 @@
+export { type DownloadOptions, type DownloadProgress, type DownloadResult, downloadModel } from "./download-model.js";
