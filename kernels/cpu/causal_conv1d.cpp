@@ -8,6 +8,7 @@
 #include "borders.h"
 #include "half.h"
 #include "hwy/highway.h"
+#include "mirror.h"
 #include "sequences.h"
 #include "tile-inl.h"
 
@@ -174,9 +175,7 @@ void carry(const CausalConv1dArgs& a, const Pieces& pieces, int64_t s) {
   }
 }
 
-}  // namespace
-
-Status causal_conv1d(const CausalConv1dArgs& a, const Cpu& cpu) {
+Status convolve(const CausalConv1dArgs& a, const Cpu& cpu) {
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("causal_conv1d", a.x.dim[0]);
   if (!are_slots(a.state_index, a.state)) return bad_slots("causal_conv1d", a.state);
   const Pieces pieces = {a.cu_seqlens.as<int32_t>(), a.cu_seqlens.dim[0] - 1, kConvTokens};
@@ -192,6 +191,14 @@ Status causal_conv1d(const CausalConv1dArgs& a, const Cpu& cpu) {
 #pragma omp parallel for num_threads(cpu.threads) schedule(dynamic) if (pieces.sequences * a.x.dim[1] > kConvAlone)
   for (int64_t s = 0; s < pieces.sequences; ++s) carry(a, pieces, s);
   return {};
+}
+
+}  // namespace
+
+Status causal_conv1d(const CausalConv1dArgs& a, const Cpu& cpu) {
+  using Args = CausalConv1dArgs;
+  if (!a.reverse) return convolve(a, cpu);
+  return with_mirror("causal_conv1d", a, {&Args::x, &Args::y}, [&](const Args& mirror) { return convolve(mirror, cpu); });
 }
 
 }  // namespace krait::cpu

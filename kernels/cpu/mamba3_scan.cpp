@@ -8,6 +8,7 @@
 #include "activations-inl.h"
 #include "borders.h"
 #include "hwy/highway.h"
+#include "mirror.h"
 #include "part-inl.h"
 #include "sequences.h"
 
@@ -180,9 +181,7 @@ namespace {
 
 HWY_EXPORT(ScanHead);
 
-}  // namespace
-
-Status mamba3_scan(const Mamba3ScanArgs& a, const Cpu& cpu) {
+Status scan(const Mamba3ScanArgs& a, const Cpu& cpu) {
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("mamba3_scan", a.x.dim[0]);
   if (!are_slots(a.state_index, a.state)) return bad_slots("mamba3_scan", a.state);
   const int64_t heads = a.x.dim[1];
@@ -191,6 +190,14 @@ Status mamba3_scan(const Mamba3ScanArgs& a, const Cpu& cpu) {
 #pragma omp parallel for num_threads(cpu.threads) schedule(dynamic) if (units > 1)
   for (int64_t u = 0; u < units; ++u) work(a, u / heads, u % heads);
   return {};
+}
+
+}  // namespace
+
+Status mamba3_scan(const Mamba3ScanArgs& a, const Cpu& cpu) {
+  using Args = Mamba3ScanArgs;
+  if (!a.reverse) return scan(a, cpu);
+  return with_mirror("mamba3_scan", a, {&Args::x, &Args::dt, &Args::a, &Args::trap, &Args::angle, &Args::B, &Args::C, &Args::y}, [&](const Args& mirror) { return scan(mirror, cpu); });
 }
 
 }  // namespace krait::cpu

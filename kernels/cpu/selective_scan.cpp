@@ -8,6 +8,7 @@
 #include "activations-inl.h"
 #include "borders.h"
 #include "hwy/highway.h"
+#include "mirror.h"
 #include "tile-inl.h"
 
 // A block of channels at a time, a vector of them per register, with as many states in registers as there are: nearly all of the work is
@@ -263,9 +264,7 @@ namespace {
 
 HWY_EXPORT(ScanChannels);
 
-}  // namespace
-
-Status selective_scan(const SelectiveScanArgs& a, const Cpu& cpu) {
+Status scan(const SelectiveScanArgs& a, const Cpu& cpu) {
   if (!are_borders(a.cu_seqlens, a.x.dim[0])) return bad_borders("selective_scan", a.x.dim[0]);
   const int64_t sequences = a.cu_seqlens.dim[0] - 1;
   const int64_t channels = a.x.dim[1];
@@ -284,6 +283,14 @@ Status selective_scan(const SelectiveScanArgs& a, const Cpu& cpu) {
     work(a, u / blocks, first, std::min(width, channels - first));
   }
   return {};
+}
+
+}  // namespace
+
+Status selective_scan(const SelectiveScanArgs& a, const Cpu& cpu) {
+  using Args = SelectiveScanArgs;
+  if (!a.reverse) return scan(a, cpu);
+  return with_mirror("selective_scan", a, {&Args::x, &Args::dt, &Args::B, &Args::C, &Args::z, &Args::y}, [&](const Args& mirror) { return scan(mirror, cpu); });
 }
 
 }  // namespace krait::cpu

@@ -8,6 +8,7 @@
 #include "borders.h"
 #include "half.h"
 #include "hwy/highway.h"
+#include "mirror.h"
 #include "sequences.h"
 #include "ssd.h"
 #include "ssd_chunk-inl.h"
@@ -151,9 +152,7 @@ Tensor widened(const Tensor& from, const Cpu& cpu, float** memory) {
 
 Status scan(const SsdScanArgs& a, const Cpu& cpu);
 
-}  // namespace
-
-Status ssd_scan(const SsdScanArgs& a, const Cpu& cpu) {
+Status scan_any(const SsdScanArgs& a, const Cpu& cpu) {
   if (a.x.dtype != DType::bf16) return scan(a, cpu);
   // All heads of a group read B and C again and again, and together they are a small part of x.
   thread_local KeptMemory kept;
@@ -168,8 +167,6 @@ Status ssd_scan(const SsdScanArgs& a, const Cpu& cpu) {
   wide.dt = widened(a.dt, cpu, &memory);
   return scan(wide, cpu);
 }
-
-namespace {
 
 Status scan(const SsdScanArgs& a, const Cpu& cpu) {
   const int64_t tokens = a.x.dim[0];
@@ -203,5 +200,12 @@ Status scan(const SsdScanArgs& a, const Cpu& cpu) {
 }
 
 }  // namespace
+
+Status ssd_scan(const SsdScanArgs& a, const Cpu& cpu) {
+  using Args = SsdScanArgs;
+  if (!a.reverse) return scan_any(a, cpu);
+  return with_mirror("ssd_scan", a, {&Args::x, &Args::dt, &Args::B, &Args::C, &Args::y}, [&](const Args& mirror) { return scan_any(mirror, cpu); });
+}
+
 }  // namespace krait::cpu
 #endif

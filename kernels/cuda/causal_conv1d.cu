@@ -2,6 +2,7 @@
 // The carried tails are read by the outputs, then replaced by a second kernel.
 #include "borders.cuh"
 #include "functions.cuh"
+#include "mirror.cuh"
 #include "rows.cuh"
 
 namespace krait::cuda {
@@ -263,10 +264,16 @@ Status run(const CausalConv1dArgs& a, const Cuda& cuda) {
   return launched("causal_conv1d");
 }
 
+Status run_any(const CausalConv1dArgs& a, const Cuda& cuda) {
+  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+}
+
 }  // namespace
 
 Status causal_conv1d(const CausalConv1dArgs& a, const Cuda& cuda) {
-  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+  using Args = CausalConv1dArgs;
+  if (!a.reverse) return run_any(a, cuda);
+  return with_mirror("causal_conv1d", a, {&Args::x, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
 }
 
 }  // namespace krait::cuda

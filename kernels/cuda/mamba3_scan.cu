@@ -7,6 +7,7 @@
 
 #include "borders.cuh"
 #include "functions.cuh"
+#include "mirror.cuh"
 #include "rows.cuh"
 
 namespace krait::cuda {
@@ -221,10 +222,16 @@ Status run(const Mamba3ScanArgs& a, const Cuda& cuda) {
   return launched("mamba3_scan");
 }
 
+Status run_any(const Mamba3ScanArgs& a, const Cuda& cuda) {
+  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+}
+
 }  // namespace
 
 Status mamba3_scan(const Mamba3ScanArgs& a, const Cuda& cuda) {
-  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+  using Args = Mamba3ScanArgs;
+  if (!a.reverse) return run_any(a, cuda);
+  return with_mirror("mamba3_scan", a, {&Args::x, &Args::dt, &Args::a, &Args::trap, &Args::angle, &Args::B, &Args::C, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
 }
 
 }  // namespace krait::cuda

@@ -17,6 +17,8 @@ class Scratch {
     return part;
   }
 
+  int64_t used() const { return used_; }
+
   // To be asked before the parts are used.
   Status check(const char* op) const {
     if (used_ <= bytes_) return {};

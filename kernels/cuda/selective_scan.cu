@@ -6,6 +6,7 @@
 #include <cfloat>
 
 #include "borders.cuh"
+#include "mirror.cuh"
 #include "rows.cuh"
 
 namespace krait::cuda {
@@ -576,10 +577,16 @@ Status run(const SelectiveScanArgs& a, const Cuda& cuda) {
   return launch<32, 16, true>(scan, cuda);
 }
 
+Status run_any(const SelectiveScanArgs& a, const Cuda& cuda) {
+  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+}
+
 }  // namespace
 
 Status selective_scan(const SelectiveScanArgs& a, const Cuda& cuda) {
-  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+  using Args = SelectiveScanArgs;
+  if (!a.reverse) return run_any(a, cuda);
+  return with_mirror("selective_scan", a, {&Args::x, &Args::dt, &Args::B, &Args::C, &Args::z, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
 }
 
 }  // namespace krait::cuda

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "mirror.cuh"
 #include "rows.cuh"
 #include "scratch.cuh"
 #include "ssd_scan_bf16.cuh"
@@ -354,10 +355,16 @@ Status run(const SsdScanArgs& a, const Cuda& cuda) {
   return run_tiled(s, a, cuda);
 }
 
+Status run_any(const SsdScanArgs& a, const Cuda& cuda) {
+  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+}
+
 }  // namespace
 
 Status ssd_scan(const SsdScanArgs& a, const Cuda& cuda) {
-  return with_float(a.x.dtype, [&](auto* e) { return run<std::remove_pointer_t<decltype(e)>>(a, cuda); });
+  using Args = SsdScanArgs;
+  if (!a.reverse) return run_any(a, cuda);
+  return with_mirror("ssd_scan", a, {&Args::x, &Args::dt, &Args::B, &Args::C, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
 }
 
 }  // namespace krait::cuda

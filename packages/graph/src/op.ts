@@ -1,6 +1,6 @@
 import { type DType, InternalError } from "@krait/core";
 import { z } from "zod";
-import type { Dim, Expr, LengthRule } from "./expr.js";
+import { type Dim, type Expr, type LengthRule, product } from "./expr.js";
 import type { Rule } from "./rules.js";
 import type { Graph, Value } from "./value.js";
 
@@ -99,6 +99,16 @@ export interface OpSpec<I extends Record<string, Operand>, O extends Record<stri
 /** Attribute of ops that may write another float dtype than they read. */
 export const outDtype = () => z.enum(["same", "f32", "bf16"]).default("same");
 
+/**
+ * Attribute of ops that walk along time: each sequence from its last token to its first, which equals flipping it, running, and flipping
+ * back. Carried state belongs to the walk: what a later run of a slot goes on with lies before this run in time.
+ */
+export const reverse = () => z.boolean().default(false);
+
+/** Scratch bytes in which a kernel may mirror the borders and slots of a reversed run. */
+export const mirrorScratch = (dims: Dims, attributes: { reverse: boolean }): Dim =>
+  attributes.reverse ? product(8, dims.S!).plus(512) : 0;
+
 /** The `O` of an op with an `outDtype` attribute; "same" is the dtype of `variable`. */
 export function outputDtype(
   attributes: { outDtype: "same" | "f32" | "bf16" },
@@ -123,7 +133,8 @@ export interface OpCall {
 export interface Op {
   readonly name: string;
   readonly doc: string;
-  readonly attributes: z.ZodObject | undefined;
+  /** Strict: an attribute the record does not name is refused. */
+  readonly attributes: z.ZodObject;
   readonly inputs: Readonly<Record<string, Operand>>;
   readonly outputs: Readonly<Record<string, Operand & { when?: string }>>;
   readonly wire: readonly WireAttribute[];
@@ -190,7 +201,7 @@ export function defineOp<
   const op: Op = {
     name,
     doc: spec.doc,
-    attributes: spec.attributes,
+    attributes: (spec.attributes ?? z.object({})).strict(),
     inputs: spec.inputs,
     outputs: spec.outputs,
     wire,

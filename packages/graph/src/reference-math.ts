@@ -16,6 +16,10 @@ export function erf(x: number): number {
   return Math.sign(x) * (1 - Math.exp(-z * z) / (Math.sqrt(Math.PI) * (z + fraction)));
 }
 
+/** Token `i` of a walk over [from, to): from its first token on, or, reversed, from its last. */
+export const walked = (from: number, to: number, i: number, reverse: boolean): number =>
+  reverse ? to - 1 - i : from + i;
+
 /** Runs `body(sequence, from, to)` for each packed sequence. */
 export function eachSequence(cuSeqlens: ArrayLike<number>, body: (s: number, from: number, to: number) => void): void {
   for (let s = 0; s + 1 < cuSeqlens.length; s++) body(s, cuSeqlens[s]!, cuSeqlens[s + 1]!);

@@ -193,7 +193,7 @@ export class Graph {
 
   call(op: Op, inputs: Record<string, Value | undefined>, rawAttributes: unknown): Record<string, Value> {
     const label = this.scope ? `${this.scope}.${op.name}` : op.name;
-    const attributes = (op.attributes ? parseOptions(op.attributes, rawAttributes, label) : {}) as Attributes;
+    const attributes = parseOptions(op.attributes, rawAttributes, label) as Attributes;
     const dims: Dims = {};
     const dtypes: Partial<Record<DTypeVariable, DType>> = {};
     for (const key of Object.keys(inputs)) {

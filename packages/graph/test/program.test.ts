@@ -15,6 +15,7 @@ import {
   interpret,
   kernelOps,
   linear,
+  mergeHeads,
   plan,
   product,
   rmsNorm,
@@ -84,6 +85,23 @@ describe("tracing", () => {
     const { g, T } = graphOf();
     const x = g.input("x", "f32", [T, 8]);
     expect(code(() => rmsNorm({ x, weight: g.parameter("w", "f32", [8]) }, { eps: -1 }))).toBe("INVALID_OPTION");
+  });
+
+  test("attributes that the record does not name are refused, with those it names", () => {
+    const { g, T } = graphOf();
+    const inputs = { x: g.input("x", "f32", [T, 8]), weight: g.parameter("w", "f32", [8]) };
+    try {
+      rmsNorm(inputs, { epsilon: 1e-5 } as object);
+      expect.fail("an unknown attribute passed");
+    } catch (error) {
+      if (!KraitError.is(error)) throw error;
+      expect(error.code).toBe("INVALID_OPTION");
+      expect(error.message).toContain('"epsilon"');
+      expect(error.hint).toMatch(/\beps\b/);
+    }
+    // An op without attributes takes none.
+    const heads = splitHeads({ x: inputs.x }, { heads: 2 }).y;
+    expect(code(() => mergeHeads({ x: heads }, { heads: 2 } as never))).toBe("INVALID_OPTION");
   });
 
   test("values of two programs do not mix", () => {

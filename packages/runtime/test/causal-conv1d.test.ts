@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Device, openDevice } from "../src/index.js";
+import { expectReversedEqualsFlipped } from "./scan-laws.js";
 import { differingBits, generator, randomCuts, type Share, StreamOp, seed, uniform } from "./stream-op.js";
 
 const LENGTH = 300;
@@ -9,21 +10,25 @@ describe.each([2, 4, 7])(`causal_conv1d of width %i, seed ${seed}`, (W) => {
   const next = generator(seed + W);
   let device: Device;
   let conv: StreamOp;
-  beforeAll(async () => {
-    device = await openDevice({ device: "cpu", threads: 3 });
-    conv = await StreamOp.open(device, {
+  const open = (reverse = false) => {
+    const fixed = generator(seed + W);
+    return StreamOp.open(device, {
       op: "causal_conv1d",
-      attributes: { activation: "silu" },
+      attributes: { activation: "silu", reverse },
       tokens: { x: [C] },
       fixed: {
-        weight: { shape: [C, W], data: uniform(next, C * W) },
-        bias: { shape: [C], data: uniform(next, C) },
+        weight: { shape: [C, W], data: uniform(fixed, C * W) },
+        bias: { shape: [C], data: uniform(fixed, C) },
       },
       states: { state: [W - 1, C] },
       slots: 8,
       maxTokens: 2 * LENGTH,
       maxSequences: 8,
     });
+  };
+  beforeAll(async () => {
+    device = await openDevice({ device: "cpu", threads: 3 });
+    conv = await open();
   });
   afterAll(async () => {
     conv.close();
@@ -58,6 +63,13 @@ describe.each([2, 4, 7])(`causal_conv1d of width %i, seed ${seed}`, (W) => {
     }
     for (const [s, state] of states.entries()) expect(differingBits(await conv.state(s), state), `slot ${s}`).toBe(0);
   });
+
+  test("a reversed walk equals a flipped one, bit by bit", () =>
+    expectReversedEqualsFlipped(
+      { open: (_, reverse) => open(reverse), stream: (random, tokens) => ({ x: uniform(random, tokens * C) }) },
+      next,
+      3,
+    ));
 
   test("a token reaches itself and the W − 1 after it, nothing else", async () => {
     const x = stream();

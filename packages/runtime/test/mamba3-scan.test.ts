@@ -1,6 +1,11 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { type Device, openDevice } from "../src/index.js";
-import { expectPackedEqualsAlone, expectStreamedEqualsWhole, type ScanUnderTest } from "./scan-laws.js";
+import {
+  expectPackedEqualsAlone,
+  expectReversedEqualsFlipped,
+  expectStreamedEqualsWhole,
+  type ScanUnderTest,
+} from "./scan-laws.js";
 import { differingBits, generator, StreamOp, seed, uniform } from "./stream-op.js";
 
 const LENGTH = 300;
@@ -28,13 +33,13 @@ const rows = ({ H, P, G, N, K }: Shape) => ({
   C: [G, N],
 });
 
-async function open(shape: Shape, threads: number): Promise<StreamOp> {
+async function open(shape: Shape, threads: number, reverse = false): Promise<StreamOp> {
   const { H, P, N, K } = shape;
   const next = generator(seed);
   if (!devices.has(threads)) devices.set(threads, await openDevice({ device: "cpu", threads }));
   return StreamOp.open(devices.get(threads)!, {
     op: "mamba3_scan",
-    attributes: {},
+    attributes: { reverse },
     tokens: rows(shape),
     fixed: {
       bBias: { shape: [H, N], data: uniform(next, H * N) },
@@ -66,7 +71,7 @@ describe.each([
 ])(`mamba3_scan H=$H P=$P G=$G N=$N K=$K, seed ${seed}`, (shape) => {
   const next = generator(seed + shape.P);
   const scan: ScanUnderTest = {
-    open: (threads) => open(shape, threads),
+    open: (threads, reverse) => open(shape, threads, reverse),
     stream: (random, tokens) => stream(shape, random, tokens),
   };
 
@@ -76,6 +81,10 @@ describe.each([
 
   test("packed equals alone, bit by bit, whatever the number of threads", () =>
     expectPackedEqualsAlone(scan, next, [1, 3, 24]));
+
+  test.each([1, 24])("a reversed walk equals a flipped one, bit by bit, with %i threads", (threads) =>
+    expectReversedEqualsFlipped(scan, next, threads),
+  );
 
   test("a token reaches no earlier one, a head no other", async () => {
     const { H, P } = shape;

@@ -1,6 +1,11 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { type Device, openDevice } from "../src/index.js";
-import { expectPackedEqualsAlone, expectStreamedEqualsWhole, type ScanUnderTest } from "./scan-laws.js";
+import {
+  expectPackedEqualsAlone,
+  expectReversedEqualsFlipped,
+  expectStreamedEqualsWhole,
+  type ScanUnderTest,
+} from "./scan-laws.js";
 import { differingBits, generator, StreamOp, seed, uniform } from "./stream-op.js";
 
 const LENGTH = 300;
@@ -16,12 +21,12 @@ interface Shape {
   N: number;
 }
 
-async function open({ C, N }: Shape, threads: number): Promise<StreamOp> {
+async function open({ C, N }: Shape, threads: number, reverse = false): Promise<StreamOp> {
   const next = generator(seed);
   if (!devices.has(threads)) devices.set(threads, await openDevice({ device: "cpu", threads }));
   return StreamOp.open(devices.get(threads)!, {
     op: "selective_scan",
-    attributes: {},
+    attributes: { reverse },
     tokens: { x: [C], dt: [C], B: [N], C: [N], z: [C] },
     fixed: {
       aLog: { shape: [C, N], data: uniform(next, C * N, -2, 2) },
@@ -50,7 +55,7 @@ describe.each([
 ])(`selective_scan C=$C N=$N, seed ${seed}`, (shape) => {
   const next = generator(seed + shape.C);
   const scan: ScanUnderTest = {
-    open: (threads) => open(shape, threads),
+    open: (threads, reverse) => open(shape, threads, reverse),
     stream: (random, tokens) => stream(shape, random, tokens),
   };
 
@@ -60,6 +65,10 @@ describe.each([
 
   test("packed equals alone, bit by bit, whatever the number of threads", () =>
     expectPackedEqualsAlone(scan, next, [1, 3, 24]));
+
+  test.each([1, 24])("a reversed walk equals a flipped one, bit by bit, with %i threads", (threads) =>
+    expectReversedEqualsFlipped(scan, next, threads),
+  );
 
   test("a token reaches no earlier one, a channel no other", async () => {
     const { C, N } = shape;

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { relativeRms } from "../src/conformance/index.js";
 import { type Device, openDevice } from "../src/index.js";
-import { expectPackedEqualsAlone, type ScanUnderTest } from "./scan-laws.js";
+import { expectPackedEqualsAlone, expectReversedEqualsFlipped, type ScanUnderTest } from "./scan-laws.js";
 import { differingBits, generator, randomCuts, StreamOp, seed, uniform } from "./stream-op.js";
 
 const LENGTH = 400;
@@ -27,12 +27,12 @@ const shapes: Shape[] = [
   { H: 3, P: 5, G: 3, N: 17, chunkSize: 1 },
 ];
 
-async function open({ H, P, G, N, chunkSize }: Shape, threads: number): Promise<StreamOp> {
+async function open({ H, P, G, N, chunkSize }: Shape, threads: number, reverse = false): Promise<StreamOp> {
   const next = generator(seed);
   if (!devices.has(threads)) devices.set(threads, await openDevice({ device: "cpu", threads }));
   return StreamOp.open(devices.get(threads)!, {
     op: "ssd_scan",
-    attributes: { chunkSize },
+    attributes: { chunkSize, reverse },
     tokens: { x: [H, P], dt: [H], B: [G, N], C: [G, N] },
     fixed: {
       aLog: { shape: [H], data: uniform(next, H, -2, 1) },
@@ -56,7 +56,7 @@ const stream = ({ H, P, G, N }: Shape, next: () => number, tokens: number) => ({
 describe.each(shapes)(`ssd_scan H=$H P=$P G=$G N=$N chunks of $chunkSize, seed ${seed}`, (shape) => {
   const next = generator(seed + shape.H);
   const scan: ScanUnderTest = {
-    open: (threads) => open(shape, threads),
+    open: (threads, reverse) => open(shape, threads, reverse),
     stream: (random, tokens) => stream(shape, random, tokens),
   };
 
@@ -83,6 +83,10 @@ describe.each(shapes)(`ssd_scan H=$H P=$P G=$G N=$N chunks of $chunkSize, seed $
 
   test("packed equals alone, bit by bit, whatever the number of threads", () =>
     expectPackedEqualsAlone(scan, next, [1, 3, 24, 100]));
+
+  test.each([1, 24])("a reversed walk equals a flipped one, bit by bit, with %i threads", (threads) =>
+    expectReversedEqualsFlipped(scan, next, threads, shape.chunkSize),
+  );
 
   test("a token reaches no earlier one", async () => {
     const { H, P, G, N } = shape;

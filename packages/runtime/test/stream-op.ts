@@ -137,7 +137,7 @@ export function differingBits(a: Float32Array, b: Float32Array): number {
   return x!.reduce((count, bits, i) => count + (bits === y![i] ? 0 : 1), 0);
 }
 
-function concatenate(parts: readonly Float32Array[]): Float32Array {
+export function concatenate(parts: readonly Float32Array[]): Float32Array {
   const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
   let at = 0;
   for (const part of parts) {

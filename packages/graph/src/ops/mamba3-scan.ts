@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { product, sum } from "../expr.js";
-import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
-import { eachSequence } from "../reference-math.js";
+import { cuSeqlens, defineOp, mirrorScratch, optional, optionalState, reverse, tensor } from "../op.js";
+import { eachSequence, walked } from "../reference-math.js";
 import { unaryReference } from "./unary.js";
 
 /** What −A is made with: the published layer took softplus at first and 1 + a for a ≥ 0, 1 / (1 − a) below since 2026-06. */
@@ -11,11 +11,12 @@ const { sigmoid, softplus } = unaryReference;
 const heavyTail = (a: number): number => (a >= 0 ? 1 + a : 1 / (1 - a));
 
 export const mamba3Scan = defineOp("mamba3_scan", {
-  doc: "Mamba-3's scan with one input and one output per channel. Per head, with Δ = softplus(dt + dtBias), A = −max(f(a), aFloor), α = exp(Δ·A), λ = sigmoid(trap): Θ ← Θ + π·tanh(angle)·Δ, kept within ±π; q = rot(C + cBias, Θ), k = rot(B + bBias, Θ), which turn the first K adjacent pairs; S ← α·S + (1 − λ)·Δ·α·v₋₁ ⊗ k₋₁ + λ·Δ·v ⊗ k with v = x; y = S·q + D·v; head h reads group ⌊h / (H/G)⌋ of B and C. Θ, S, k₋₁ and v₋₁ start from slot stateIndex[s] of their pools (zero for −1) and end there. Evaluated token after token, so that a run may be cut anywhere without another bit. Mamba-3, 2026.",
+  doc: "Mamba-3's scan with one input and one output per channel. Per head, with Δ = softplus(dt + dtBias), A = −max(f(a), aFloor), α = exp(Δ·A), λ = sigmoid(trap): Θ ← Θ + π·tanh(angle)·Δ, kept within ±π; q = rot(C + cBias, Θ), k = rot(B + bBias, Θ), which turn the first K adjacent pairs; S ← α·S + (1 − λ)·Δ·α·v₋₁ ⊗ k₋₁ + λ·Δ·v ⊗ k with v = x; y = S·q + D·v; head h reads group ⌊h / (H/G)⌋ of B and C. Θ, S, k₋₁ and v₋₁ start from slot stateIndex[s] of their pools (zero for −1) and end there. Evaluated token after token, so that a run may be cut anywhere without another bit. With `reverse` each sequence is walked from its last token to its first. Mamba-3, 2026.",
   attributes: z.object({
     aActivation: z.enum(mamba3AActivations).default("heavyTail"),
     /** The slowest decay, −A at least. */
     aFloor: z.number().min(0).default(1e-4),
+    reverse: reverse(),
   }),
   inputs: {
     x: tensor("T H P"),
@@ -55,7 +56,8 @@ export const mamba3Scan = defineOp("mamba3_scan", {
     flops: product(T!, H!, sum(product(8, P!, N!), product(12, N!), product(40, K!))),
     bytes: product(4, T!, sum(product(2, H!, P!), product(3, H!), K!, product(2, G!, N!))),
   }),
-  reference: (inputs, { aActivation, aFloor }) => {
+  scratch: mirrorScratch,
+  reference: (inputs, { aActivation, aFloor, reverse }) => {
     const { x, dt, a, trap, angle, B, C, bBias, cBias, D, dtBias, cuSeqlens, stateIndex } = inputs;
     const [T, H, P] = x.shape as [number, number, number];
     const [, G, N] = B.shape as [number, number, number];
@@ -90,7 +92,8 @@ export const mamba3Scan = defineOp("mamba3_scan", {
         const theta = start("angleState");
         let key = start("keyState");
         let value = start("valueState");
-        for (let t = from; t < to; t++) {
+        for (let at = 0; at < to - from; at++) {
+          const t = walked(from, to, at, reverse);
           const step = softplus(dt.data[t * H + h]! + (dtBias ? dtBias.data[h]! : 0));
           const decay = Math.exp(-step * Math.max(f(a.data[t * H + h]!), aFloor));
           const mix = sigmoid(trap.data[t * H + h]!);

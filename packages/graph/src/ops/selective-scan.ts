@@ -1,12 +1,12 @@
 import { z } from "zod";
 import { product, sum } from "../expr.js";
-import { cuSeqlens, defineOp, optional, optionalState, tensor } from "../op.js";
-import { eachSequence } from "../reference-math.js";
+import { cuSeqlens, defineOp, mirrorScratch, optional, optionalState, reverse, tensor } from "../op.js";
+import { eachSequence, walked } from "../reference-math.js";
 import { unaryReference } from "./unary.js";
 
 export const selectiveScan = defineOp("selective_scan", {
-  doc: "Mamba-1's selective scan (S6). Per channel, with N states: h ← exp(Δ·A) ∘ h + Δ·x·B; y = C·h + D·x, then y·silu(z) where z is given, with A = −exp(aLog), Δ = softplus(dt + dtBias). h starts from slot stateIndex[s] of `state` (zero for −1) and ends there. Evaluated token after token, so that a run may be cut anywhere without another bit. arXiv 2312.00752.",
-  attributes: z.object({ dtSoftplus: z.boolean().default(true) }),
+  doc: "Mamba-1's selective scan (S6). Per channel, with N states: h ← exp(Δ·A) ∘ h + Δ·x·B; y = C·h + D·x, then y·silu(z) where z is given, with A = −exp(aLog), Δ = softplus(dt + dtBias). h starts from slot stateIndex[s] of `state` (zero for −1) and ends there. Evaluated token after token, so that a run may be cut anywhere without another bit. With `reverse` each sequence is walked from its last token to its first. arXiv 2312.00752.",
+  attributes: z.object({ dtSoftplus: z.boolean().default(true), reverse: reverse() }),
   inputs: {
     x: tensor("T C"),
     /** Before bias and softplus. */
@@ -28,7 +28,8 @@ export const selectiveScan = defineOp("selective_scan", {
     flops: product(7, T!, C!, N!),
     bytes: product(4, T!, sum(product(4, C!), product(2, N!))),
   }),
-  reference: ({ x, dt, aLog, B, C, D, dtBias, z, cuSeqlens, state, stateIndex }, { dtSoftplus }) => {
+  scratch: mirrorScratch,
+  reference: ({ x, dt, aLog, B, C, D, dtBias, z, cuSeqlens, state, stateIndex }, { dtSoftplus, reverse }) => {
     const [T, channels] = x.shape as [number, number];
     const N = B.shape[1]!;
     const A = aLog.data.map((v) => -Math.exp(v));
@@ -39,7 +40,8 @@ export const selectiveScan = defineOp("selective_scan", {
       for (let c = 0; c < channels; c++) {
         const h = new Float64Array(N);
         if (state && slot >= 0) h.set(state.data.subarray((slot * channels + c) * N, (slot * channels + c + 1) * N));
-        for (let t = from; t < to; t++) {
+        for (let i = 0; i < to - from; i++) {
+          const t = walked(from, to, i, reverse);
           const at = t * channels + c;
           const raw = dt.data[at]! + (dtBias ? dtBias.data[c]! : 0);
           const step = dtSoftplus ? unaryReference.softplus(raw) : raw;

@@ -9,15 +9,16 @@ interface Shape {
   /** Slot of each sequence; absent for no state. */
   slots?: number[];
   wide?: boolean;
+  reverse?: boolean;
 }
 
 function conv({ random, borders, exact }: CaseKit, s: Shape): OpCase {
-  const { lengths, C, W, activation = "silu", bias = true, slots, wide = false } = s;
+  const { lengths, C, W, activation = "silu", bias = true, slots, wide = false, reverse = false } = s;
   const T = lengths.reduce((a, b) => a + b, 0);
   const pool = slots ? Math.max(0, ...slots) + 2 : 0;
   return {
     name: JSON.stringify(s),
-    attributes: { activation },
+    attributes: { activation, reverse },
     symbols: { T, S: lengths.length },
     inputs: {
       x: random([T, C]),
@@ -43,4 +44,11 @@ export default defineCases("causal_conv1d", (kit) => [
   conv(kit, { lengths: [0, 0], C: 16, W: 4, slots: [1, 0] }),
   conv(kit, { lengths: [65, 64, 63], C: 300, W: 4, activation: "identity" }),
   conv(kit, { lengths: [1, 1, 1], C: 1, W: 2, slots: [2, -1, 0] }),
+  // From the last token to the first.
+  ...kit.sizes.map((T) => conv(kit, { lengths: [T], C: 96, W: 4, slots: [0], reverse: true })),
+  ...[1, 2, 4, 9].map((W) =>
+    conv(kit, { lengths: [0, 2, 1, 0, 70, 3, 0], C: 40, W, slots: [3, 5, 0, -1, 2, 1, 4], wide: true, reverse: true }),
+  ),
+  conv(kit, { lengths: [9, 1], C: 7, W: 3, reverse: true }),
+  conv(kit, { lengths: [0, 0], C: 16, W: 4, slots: [1, 0], reverse: true }),
 ]);

@@ -18,17 +18,30 @@ interface Shape {
   a?: [number, number];
   trap?: [number, number];
   wide?: boolean;
+  reverse?: boolean;
 }
 
 function scan({ random, borders, exact }: CaseKit, s: Shape): OpCase {
-  const { lengths, H = 2, P = 32, G = 1, N = 32, K = N >> 2, slots, D = true, dtBias = true, wide = false } = s;
+  const {
+    lengths,
+    H = 2,
+    P = 32,
+    G = 1,
+    N = 32,
+    K = N >> 2,
+    slots,
+    D = true,
+    dtBias = true,
+    wide = false,
+    reverse = false,
+  } = s;
   const { aActivation = "heavyTail", dt = [-5, 1], a = [-4, 3], trap = [-4, 4] } = s;
   const T = lengths.reduce((a, b) => a + b, 0);
   const pool = slots ? Math.max(0, ...slots) + 2 : 0;
   const between = (shape: number[], [low, high]: [number, number]) => random(shape, { low, high });
   return {
     name: JSON.stringify(s),
-    attributes: { aActivation, aFloor: 1e-4 },
+    attributes: { aActivation, aFloor: 1e-4, reverse },
     symbols: { T, S: lengths.length },
     inputs: {
       x: random([T, H, P]),
@@ -91,4 +104,8 @@ export default defineCases("mamba3_scan", (kit) => [
   manyTurns(scan(kit, { lengths: [60], dt: [15, 25], a: [50, 80], slots: [0] })),
   scan(kit, { lengths: [90], trap: [20, 90], slots: [0] }),
   scan(kit, { lengths: [90], trap: [-90, -20], slots: [0] }),
+  // From the last token to the first.
+  ...kit.sizes.map((T) => scan(kit, { lengths: [T], slots: [0], reverse: true })),
+  scan(kit, { lengths: [0, 5, 300, 0, 1, 130, 9, 0], slots: [3, 7, 0, 6, -1, 2, 1, 4], wide: true, reverse: true }),
+  scan(kit, { lengths: [40, 3], P: 65, N: 70, reverse: true }),
 ]);

@@ -15,16 +15,17 @@ interface Shape {
   /** Range of aLog; A = −exp(aLog). */
   decay?: [number, number];
   wide?: boolean;
+  reverse?: boolean;
 }
 
 function scan({ random, borders, exact }: CaseKit, s: Shape): OpCase {
-  const { lengths, C = 32, N = 16, slots, D = true, dtBias = true, z = true, wide = false } = s;
+  const { lengths, C = 32, N = 16, slots, D = true, dtBias = true, z = true, wide = false, reverse = false } = s;
   const { dtSoftplus = true, dt = dtSoftplus ? [-4, 2] : [0, 0.5], decay = [-1, 2.8] } = s;
   const T = lengths.reduce((a, b) => a + b, 0);
   const pool = slots ? Math.max(0, ...slots) + 2 : 0;
   return {
     name: JSON.stringify(s),
-    attributes: { dtSoftplus },
+    attributes: { dtSoftplus, reverse },
     symbols: { T, S: lengths.length },
     inputs: {
       x: random([T, C]),
@@ -70,4 +71,17 @@ export default defineCases("selective_scan", (kit) => [
   scan(kit, { lengths: [700], decay: [-9, -6], slots: [0] }),
   scan(kit, { lengths: [300], decay: [4, 7], slots: [0] }),
   scan(kit, { lengths: [300], decay: [80, 89], slots: [0] }),
+  // From the last token to the first.
+  ...kit.sizes.map((T) => scan(kit, { lengths: [T], C: 37, slots: [0], reverse: true })),
+  ...[16, 24].map((N) =>
+    scan(kit, {
+      lengths: [0, 5, 300, 0, 1, 130, 9, 0],
+      slots: [3, 7, 0, 6, -1, 2, 1, 4],
+      N,
+      wide: true,
+      reverse: true,
+    }),
+  ),
+  scan(kit, { lengths: [40, 3], C: 64, reverse: true }),
+  scan(kit, { lengths: [0, 0], slots: [1, 0], reverse: true }),
 ]);

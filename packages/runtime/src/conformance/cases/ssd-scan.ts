@@ -17,16 +17,17 @@ interface Shape {
   /** Range of aLog; A = −exp(aLog). */
   decay?: [number, number];
   wide?: boolean;
+  reverse?: boolean;
 }
 
 function scan({ random, borders, exact }: CaseKit, s: Shape): OpCase {
-  const { lengths, H = 2, P = 32, G = 1, N = 32, chunkSize = 64, slots, D = "head", wide = false } = s;
+  const { lengths, H = 2, P = 32, G = 1, N = 32, chunkSize = 64, slots, D = "head", wide = false, reverse = false } = s;
   const { dtBias = true, dtSoftplus = true, limits, decay = [-2, 1] } = s;
   const T = lengths.reduce((a, b) => a + b, 0);
   const pool = slots ? Math.max(0, ...slots) + 2 : 0;
   return {
     name: JSON.stringify(s),
-    attributes: { chunkSize, dtSoftplus, ...(limits && { dtMin: limits[0], dtMax: limits[1] }) },
+    attributes: { chunkSize, dtSoftplus, reverse, ...(limits && { dtMin: limits[0], dtMax: limits[1] }) },
     symbols: { T, S: lengths.length },
     inputs: {
       x: random([T, H, P]),
@@ -96,4 +97,32 @@ export default defineCases("ssd_scan", (kit) => [
   scan(kit, { lengths: [300], decay: [80, 88], slots: [0] }),
   afterJump(kit),
   scan(kit, { lengths: [0, 0], slots: [1, 0] }),
+  // From the last token to the first.
+  ...kit.sizes.map((T) => scan(kit, { lengths: [T], slots: [0], reverse: true })),
+  ...[1, 8, 37, 64].map((chunkSize) =>
+    scan(kit, {
+      lengths: [0, 5, 300, 0, 1, 130, 9, 0],
+      slots: [3, 7, 0, 6, -1, 2, 1, 4],
+      chunkSize,
+      G: 2,
+      wide: true,
+      reverse: true,
+    }),
+  ),
+  ...[64, 128].flatMap((chunkSize) =>
+    [64, 128].map((N) =>
+      scan(kit, {
+        lengths: [70, 300, 1],
+        H: 4,
+        P: 64,
+        G: 2,
+        N,
+        chunkSize,
+        slots: [1, 0, -1],
+        wide: true,
+        reverse: true,
+      }),
+    ),
+  ),
+  scan(kit, { lengths: [0, 0], slots: [1, 0], reverse: true }),
 ]);
