@@ -29,7 +29,7 @@ import { openSequence, type Taps } from "./pipeline.js";
 import { createPooler, type Pool, type Pooler, type PoolerState, poolParts, poolSchema } from "./pool.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { builtInConfig, seededDigest } from "./random-encoder.js";
-import { runChunks } from "./run-chunks.js";
+import { runChunks, runWhole } from "./run-chunks.js";
 import type { Source } from "./sources.js";
 
 /** @internal */
@@ -270,6 +270,8 @@ export class Encoder implements Closable {
   /**
    * Features in parts of at most `chunkTokens` tokens (pooled: in rows as they are complete), in the order of the sequence. While one
    * part is computed the next is decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
+   *
+   * @throws UsageError (NOT_CAUSAL) where a layer looks ahead and the sequence does not fit into one chunk, or a session is given
    */
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
     yield* this.streamFrom(sources, options, {});
@@ -303,9 +305,10 @@ export class Encoder implements Closable {
         hint: "Load it again with loadEncoder().",
       });
     }
+    if (options.session || from) this.native.stack.expectCausal("a sequence to go on with");
     let done = from?.tokens ?? 0;
     const report = onProgress ? await this.reporter(sources, onProgress, signal, done) : undefined;
-    const session = options.session ? this.claim(options.session) : await this.native.open();
+    const session = await this.sessionFor(options);
     // A GPU begins the next chunk while this one's features are taken in. A caller's own session stays at the tokens that were given out.
     const depth = this.device.kind === "cuda" && !options.session ? 2 : 1;
     // Whoever leaves the loop does not wait for the chunk that is being decoded.
@@ -323,17 +326,20 @@ export class Encoder implements Closable {
       signal: leaving.signal,
     });
     let kept = done;
-    const pause = checkpoint && {
-      due: () => done > kept && checkpoint.due(),
-      take: async () => {
-        kept = done;
-        await checkpoint.take({ tokens: done, snapshot: await session.snapshot(), pooler: pooler?.save() });
-      },
-    };
+    const pause = checkpoint &&
+      session && {
+        due: () => done > kept && checkpoint.due(),
+        take: async () => {
+          kept = done;
+          await checkpoint.take({ tokens: done, snapshot: await session.snapshot(), pooler: pooler?.save() });
+        },
+      };
     const chunks = assembleChunks(sequence, this.config, this.native.maxTokens, done);
-    const parts = runChunks(this.native, chunks, { session, depth, signal, pause });
+    const parts = session
+      ? runChunks(this.native, chunks, { session, depth, signal, pause })
+      : runWhole(this.native, chunks, signal);
     try {
-      if (from) await session.restore(from.snapshot);
+      if (from) await session?.restore(from.snapshot);
       // By hand: a for-await that is left would wait for `parts` before the decoder hears of it.
       for (;;) {
         const { value: part } = await parts.next();
@@ -347,9 +353,15 @@ export class Encoder implements Closable {
       leaving.abort();
       await parts.return();
       await sequence.return();
-      this.streaming.delete(session);
-      if (!options.session) session.close();
+      if (session) this.streaming.delete(session);
+      if (!options.session) session?.close();
     }
+  }
+
+  /** None for a stack that looks ahead: its sequences are run whole. */
+  private async sessionFor({ session }: EncodeOptions): Promise<Session | undefined> {
+    if (session) return this.claim(session);
+    return this.native.stack.isCausal ? this.native.open() : undefined;
   }
 
   /** Cancels what runs and frees the device. */

@@ -1,3 +1,4 @@
+import { expected, UsageError } from "@krait/core";
 import type { EncoderModel, Session } from "@krait/nn";
 import type { AssembledChunk } from "./assemble.js";
 import { type FeaturePart, featurePart } from "./features.js";
@@ -53,6 +54,38 @@ export async function* runChunks(
     }
   } finally {
     await Promise.allSettled([ahead, ...running.map((r) => r.features)]);
+    await chunks.return();
+  }
+}
+
+/**
+ * Encodes a sequence that must be one chunk, since a layer of the model looks ahead. Ends `chunks` however it is left.
+ *
+ * @throws UsageError (NOT_CAUSAL) for a longer one
+ */
+export async function* runWhole(
+  model: EncoderModel,
+  chunks: AsyncGenerator<AssembledChunk, void, undefined>,
+  signal?: AbortSignal,
+): AsyncGenerator<FeaturePart, void, undefined> {
+  try {
+    const first = await chunks.next();
+    if (first.done || !first.value) return;
+    const { chunk, columns } = first.value;
+    const features = await model.run(chunk, [], signal);
+    const more = await chunks.next();
+    if (!more.done) {
+      throw new UsageError(
+        expected(
+          `a sequence of at most ${model.maxTokens} tokens`,
+          "a stack with layers that look ahead",
+          "a longer one",
+        ),
+        { code: "NOT_CAUSAL", hint: "It is run whole: load the encoder with a larger chunkTokens, or give it less." },
+      );
+    }
+    yield featurePart(features, model.dim, columns);
+  } finally {
     await chunks.return();
   }
 }

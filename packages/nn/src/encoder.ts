@@ -171,9 +171,11 @@ export class EncoderModel implements Closable {
   /**
    * A new sequence with a zero state.
    *
-   * @throws UsageError (NO_FREE_SLOT; STATE_GROWS for a stack with full attention that was loaded without room for its tokens)
+   * @throws UsageError (NO_FREE_SLOT; NOT_CAUSAL where a layer looks ahead; STATE_GROWS for a stack with full attention that was loaded
+   * without room for its tokens)
    */
   async open(): Promise<Session> {
+    this.stack.expectCausal("open()");
     if (this.stack.stateGrowth === "linear" && !this.hasRoom) {
       throw new UsageError(expected("maxTokens", "an encoder with full attention", undefined), {
         code: "STATE_GROWS",

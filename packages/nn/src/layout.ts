@@ -4,13 +4,13 @@ const MAX_LAYERS = 1000;
 
 /**
  * Reads a stack's layout: layer letters separated by spaces, groups in parentheses, counts after `x`.
- * `"(M2 M2 M2 A)x6"` is 24 layers; `"M2x3 A"` is four. A list of letters is taken as it is.
+ * `"(M2 M2 M2 A)x6"` is 24 layers; `"M2x3 A"` is four; a letter may carry a mark, as in `"(M1 M1r)x12"`. A list of letters is taken as it is.
  *
  * @throws UsageError (INVALID_LAYOUT) with the place of the first letter that cannot be read
  */
 export function parseLayout(layout: string | readonly string[], letters: readonly string[]): string[] {
   if (typeof layout !== "string") return check([...layout], letters);
-  const tokens = layout.match(/[()]|x\d+|[A-Z][A-Z0-9]*|\S/g) ?? [];
+  const tokens = layout.match(/[()]|x\d+|[A-Z][A-Z0-9]*(?:(?!x\d)[a-z])?|\S/g) ?? [];
   let at = 0;
   const fail = (): never => {
     throw new UsageError(

@@ -34,7 +34,9 @@ export class StackModel implements Closable {
     return new StackModel(stack, built);
   }
 
-  open(): Promise<Session> {
+  /** A new sequence with a zero state. Throws `UsageError` (NOT_CAUSAL) where a layer looks ahead. */
+  async open(): Promise<Session> {
+    this.stack.expectCausal("open()");
     return this.model.open();
   }
 

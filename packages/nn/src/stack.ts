@@ -28,6 +28,16 @@ export const stackSchema = z
 
 export type StackOptions = z.input<typeof stackSchema>;
 
+/** What a layout may name: each kind's letter, alone and with its marks. */
+const layerLetters = new Map(
+  layerKinds.flatMap((kind) => [
+    [kind.letter, { kind, mark: {} }] as const,
+    ...Object.entries(kind.marks ?? {}).map(
+      ([mark, set]) => [kind.letter + mark, { kind, mark: set as object }] as const,
+    ),
+  ]),
+);
+
 interface StackLayer {
   kind: LayerKind;
   options: unknown;
@@ -59,23 +69,37 @@ export class Stack {
   /** @throws UsageError (INVALID_LAYOUT, INVALID_CONFIG, INVALID_OPTION) */
   constructor(options: StackOptions = {}) {
     const config = parseOptions(stackSchema, options, "the stack");
-    const letters = parseLayout(
-      config.layout,
-      layerKinds.map((k) => k.letter),
-    );
+    const letters = parseLayout(config.layout, [...layerLetters.keys()]);
     this.width = config.width;
     this.norm = config.norm;
     this.normEps = config.normEps;
     this.residual = config.residual;
     this.shell = { width: config.width, layerCount: letters.length };
     this.layers = letters.map((letter, i) => {
-      const kind = layerKinds.find((k) => k.letter === letter)!;
-      const options = (config as Record<string, unknown>)[kind.name];
+      const { kind, mark } = layerLetters.get(letter)!;
+      const options = { ...((config as Record<string, unknown>)[kind.name] as object), ...mark };
       return { kind, options, prefix: `backbone.layers.${i}` };
     });
-    for (const kind of new Set(this.layers.map((l) => l.kind))) {
-      kind.check((config as Record<string, unknown>)[kind.name], this.shell);
-    }
+    for (const { kind, options } of this.layers) kind.check(options, this.shell);
+  }
+
+  /** Whether no token depends on a later one, so that a sequence may come in pieces. */
+  get isCausal(): boolean {
+    return this.layers.every(({ kind, options }) => kind.isCausal?.(options) ?? true);
+  }
+
+  /** Throws `UsageError` (NOT_CAUSAL) where a layer looks ahead: only whole sequences can be run then. */
+  expectCausal(what: string): void {
+    const at = this.layers.findIndex(({ kind, options }) => !(kind.isCausal?.(options) ?? true));
+    if (at < 0) return;
+    const { direction } = this.layers[at]!.options as { direction?: string };
+    throw new UsageError(
+      expected("a causal stack", what, `layer ${at}, which is ${direction ?? "a layer that looks ahead"}`),
+      {
+        code: "NOT_CAUSAL",
+        hint: "Its outputs depend on the end of the sequence: run whole sequences, without a session.",
+      },
+    );
   }
 
   /** Whether memory per sequence stays the same however long it grows. */

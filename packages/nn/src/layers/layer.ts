@@ -66,6 +66,10 @@ export interface LayerKind<S extends z.ZodType = z.ZodType, N extends string = s
   check(options: z.output<S>, shell: Shell): void;
   parameters(options: z.output<S>, shell: Shell): ParameterSpec[];
   states(options: z.output<S>, shell: Shell): StateSpec[];
+  /** Whether no token depends on a later one; a kind without it is causal. */
+  isCausal?(options: z.output<S>): boolean;
+  /** Marks that a layout may put behind the letter, and the options that each sets. */
+  marks?: Readonly<Record<string, Partial<z.output<S>>>>;
   forward(scope: LayerScope, x: Value, options: z.output<S>, shell: Shell): Value;
 }
 

@@ -1,8 +1,19 @@
 import { expected, UsageError } from "@krait/core";
-import { causalConv1d, linear, rmsNorm, selectiveScan, split } from "@krait/graph";
+import { causalConv1d, linear, rmsNorm, selectiveScan, split, type Value } from "@krait/graph";
 import { z } from "zod";
 import { constant, dtBias, type Initializer, kaimingUniform, uniform } from "../init.js";
-import { defineLayer, type ParameterSpec, type Shell } from "./layer.js";
+import {
+  along,
+  backwardName,
+  carried,
+  directionFields,
+  directionMarks,
+  forWays,
+  joinWays,
+  type Way,
+  waysOf,
+} from "./direction.js";
+import { defineLayer, type LayerScope, type ParameterSpec, type Shell } from "./layer.js";
 import { biases, projection } from "./projection.js";
 
 const schema = z
@@ -20,6 +31,12 @@ const schema = z
     selectionNormEps: z.number().positive().default(1e-6),
     /** Of the projections in and out. */
     bias: z.boolean().default(false),
+    ...directionFields,
+    /**
+     * What the way back has of its own: all between the projections in and out (Vim's v2), A alone on the convolution of the way forward
+     * (its v1), or nothing.
+     */
+    backward: z.enum(["separate", "decay", "shared"]).default("separate"),
   })
   .prefault({});
 type Options = z.output<typeof schema>;
@@ -60,28 +77,12 @@ export const mamba1 = defineLayer({
     });
   },
   parameters(o, shell) {
-    const { inner, rank } = widths(o, shell);
+    const { inner } = widths(o, shell);
     const { width, layerCount } = shell;
-    const step = rank ** -0.5;
     return [
       { name: "in_proj.weight", shape: [2 * inner, width], dtype: "weight", init: kaimingUniform(width) },
       ...biases(o.bias, { in_proj: 2 * inner }),
-      {
-        name: "conv1d.weight",
-        shape: [inner, 1, o.convWidth],
-        programShape: [inner, o.convWidth],
-        dtype: "f32",
-        init: kaimingUniform(o.convWidth),
-      },
-      ...(o.convBias
-        ? [{ name: "conv1d.bias", shape: [inner], dtype: "f32" as const, init: kaimingUniform(o.convWidth) }]
-        : []),
-      { name: "x_proj.weight", shape: [rank + 2 * o.stateSize, inner], dtype: "weight", init: kaimingUniform(inner) },
-      ...(o.selectionNorms ? selectionNorms(o, rank) : []),
-      { name: "dt_proj.weight", shape: [inner, rank], dtype: "weight", init: uniform(-step, step) },
-      { name: "dt_proj.bias", shape: [inner], dtype: "f32", init: dtBias() },
-      { name: "A_log", shape: [inner, o.stateSize], dtype: "f32", init: ascending(o.stateSize) },
-      { name: "D", shape: [inner], dtype: "f32", init: constant(1) },
+      ...walkParameters(o, shell),
       {
         name: "out_proj.weight",
         shape: [width, inner],
@@ -93,45 +94,98 @@ export const mamba1 = defineLayer({
   },
   states(o, shell) {
     const { inner } = widths(o, shell);
-    return [
+    return carried(o, [
       { name: "conv", shape: [o.convWidth - 1, inner], dtype: "f32" },
       { name: "ssm", shape: [inner, o.stateSize], dtype: "f32" },
-    ];
+    ]);
   },
+  isCausal: (o) => o.direction === "causal",
+  marks: directionMarks,
   forward(scope, x, o, shell) {
-    const { inner, rank } = widths(o, shell);
+    const { inner } = widths(o, shell);
     const project = projection(scope, o.bias);
     const [xs, gate] = split(project(x, "in_proj"), [inner, inner]);
-    const mixed = causalConv1d(
-      {
-        x: xs!,
-        weight: scope.parameter("conv1d.weight"),
-        bias: o.convBias ? scope.parameter("conv1d.bias") : undefined,
-        cuSeqlens: scope.cuSeqlens,
-        state: scope.state("conv"),
-        stateIndex: scope.stateIndex,
-      },
-      { activation: "silu" },
-    ).y;
-    const selected = linear({ x: mixed, weight: scope.parameter("x_proj.weight") }).y; // [T, rank + 2·stateSize]
-    const [low, B, C] = split(selected, [rank, o.stateSize, o.stateSize]).map((x, i) =>
-      o.selectionNorms
-        ? rmsNorm({ x, weight: scope.parameter(`${selections[i]}_norm.weight`) }, { eps: o.selectionNormEps }).y
-        : x,
-    );
-    const y = selectiveScan({
-      x: mixed,
-      dt: linear({ x: low!, weight: scope.parameter("dt_proj.weight") }).y, // [T, inner]; its bias is added within the scan
-      aLog: scope.parameter("A_log"),
-      B: B!,
-      C: C!,
-      D: scope.parameter("D"),
-      dtBias: scope.parameter("dt_proj.bias"),
-      z: gate!,
-      cuSeqlens: scope.cuSeqlens,
-      state: scope.state("ssm"),
-      stateIndex: scope.stateIndex,
-    }).y;
-    return project(y, "out_proj");
+    const ways = waysOf(o);
+    const sharesConvolution = o.backward === "decay";
+    const first = select(scope, xs!, o, shell, ways[0]!);
+    const outputs = ways.map((way, i) => {
+      const { parameter, state, stateIndex } = along(scope, o, { ...way, own: way.own && !sharesConvolution });
+      return selectiveScan(
+        {
+          ...(i === 0 || sharesConvolution ? first : select(scope, xs!, o, shell, way)),
+          aLog: scope.parameter(way.own ? backwardName("A_log") : "A_log"),
+          D: parameter("D"),
+          dtBias: parameter("dt_proj.bias"),
+          z: gate!,
+          cuSeqlens: scope.cuSeqlens,
+          state: state("ssm"),
+          stateIndex,
+        },
+        { reverse: way.reverse },
+      ).y;
+    });
+    return project(joinWays(o, outputs), "out_proj");
   },
 });
+
+/** Tensors of one walk; of the way back too where it has its own. */
+function walkParameters(o: Options, shell: Shell): ParameterSpec[] {
+  const { inner, rank } = widths(o, shell);
+  const step = rank ** -0.5;
+  const decay: ParameterSpec = {
+    name: "A_log",
+    shape: [inner, o.stateSize],
+    dtype: "f32",
+    init: ascending(o.stateSize),
+  };
+  const others: ParameterSpec[] = [
+    {
+      name: "conv1d.weight",
+      shape: [inner, 1, o.convWidth],
+      programShape: [inner, o.convWidth],
+      dtype: "f32",
+      init: kaimingUniform(o.convWidth),
+    },
+    ...(o.convBias
+      ? [{ name: "conv1d.bias", shape: [inner], dtype: "f32" as const, init: kaimingUniform(o.convWidth) }]
+      : []),
+    { name: "x_proj.weight", shape: [rank + 2 * o.stateSize, inner], dtype: "weight", init: kaimingUniform(inner) },
+    ...(o.selectionNorms ? selectionNorms(o, rank) : []),
+    { name: "dt_proj.weight", shape: [inner, rank], dtype: "weight", init: uniform(-step, step) },
+    { name: "dt_proj.bias", shape: [inner], dtype: "f32", init: dtBias() },
+    { name: "D", shape: [inner], dtype: "f32", init: constant(1) },
+  ];
+  const ways = waysOf(o);
+  return [...forWays(ways, [decay]), ...(o.backward === "decay" ? others : forWays(ways, others))];
+}
+
+/** What a walk scans: the convolved inputs, Δ without its bias, B and C. */
+function select(
+  scope: LayerScope,
+  x: Value,
+  o: Options,
+  shell: Shell,
+  way: Way,
+): { x: Value; dt: Value; B: Value; C: Value } {
+  const { rank } = widths(o, shell);
+  const { parameter, state, stateIndex } = along(scope, o, way);
+  const mixed = causalConv1d(
+    {
+      x,
+      weight: parameter("conv1d.weight"),
+      bias: o.convBias ? parameter("conv1d.bias") : undefined,
+      cuSeqlens: scope.cuSeqlens,
+      state: state("conv"),
+      stateIndex,
+    },
+    { activation: "silu", reverse: way.reverse },
+  ).y;
+  const selected = linear({ x: mixed, weight: parameter("x_proj.weight") }).y; // [T, rank + 2·stateSize]
+  const [low, B, C] = split(selected, [rank, o.stateSize, o.stateSize]).map((x, i) =>
+    o.selectionNorms
+      ? rmsNorm({ x, weight: parameter(`${selections[i]}_norm.weight`) }, { eps: o.selectionNormEps }).y
+      : x,
+  );
+  const dt = linear({ x: low!, weight: parameter("dt_proj.weight") }).y; // [T, inner]; its bias is added within the scan
+  return { x: mixed, dt, B: B!, C: C! };
+}

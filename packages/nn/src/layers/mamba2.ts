@@ -2,7 +2,8 @@ import { expected, UsageError } from "@krait/core";
 import { binary, causalConv1d, gatedRmsNorm, mergeHeads, split, splitHeads, ssdScan, unary } from "@krait/graph";
 import { z } from "zod";
 import { constant, dtBias, kaimingUniform, logUniform } from "../init.js";
-import { defineLayer, type Shell } from "./layer.js";
+import { along, backward, carried, directionFields, directionMarks, forWays, joinWays, waysOf } from "./direction.js";
+import { defineLayer, type ParameterSpec, type Shell } from "./layer.js";
 import { biases, projection } from "./projection.js";
 
 const schema = z
@@ -30,6 +31,8 @@ const schema = z
     channelD: z.boolean().default(false),
     /** Of the projections in and out. */
     bias: z.boolean().default(false),
+    ...directionFields,
+    backward,
   })
   .prefault({});
 type Options = z.output<typeof schema>;
@@ -64,9 +67,7 @@ export const mamba2 = defineLayer({
     const { inner, heads, bc, convolved } = widths(o, shell);
     const { width, layerCount } = shell;
     const projected = 2 * inner + 2 * bc + heads;
-    return [
-      { name: "in_proj.weight", shape: [projected, width], dtype: "weight", init: kaimingUniform(width) },
-      ...biases(o.bias, { in_proj: projected }),
+    const walk: ParameterSpec[] = [
       {
         name: "conv1d.weight",
         shape: [convolved, 1, o.convWidth],
@@ -82,6 +83,11 @@ export const mamba2 = defineLayer({
       o.channelD
         ? { name: "D", shape: [inner], programShape: [heads, o.headDim], dtype: "f32", init: constant(1) }
         : { name: "D", shape: [heads], programShape: [heads, 1], dtype: "f32", init: constant(1) },
+    ];
+    return [
+      { name: "in_proj.weight", shape: [projected, width], dtype: "weight", init: kaimingUniform(width) },
+      ...biases(o.bias, { in_proj: projected }),
+      ...forWays(waysOf(o), walk),
       ...(o.norm === "gated"
         ? [{ name: "norm.weight", shape: [inner], dtype: "f32" as const, init: constant(1) }]
         : []),
@@ -96,44 +102,50 @@ export const mamba2 = defineLayer({
   },
   states(o, shell) {
     const { heads, convolved } = widths(o, shell);
-    return [
+    return carried(o, [
       { name: "conv", shape: [o.convWidth - 1, convolved], dtype: "f32" },
       { name: "ssm", shape: [heads, o.headDim, o.stateSize], dtype: "f32" },
-    ];
+    ]);
   },
+  isCausal: (o) => o.direction === "causal",
+  marks: directionMarks,
   forward(scope, x, o, shell) {
     const { inner, heads, bc, convolved } = widths(o, shell);
     const project = projection(scope, o.bias);
     const projected = project(x, "in_proj"); // [T, 2·inner + 2·bc + heads]
     const [gate, xBC, dt] = split(projected, [inner, convolved, heads]);
-    const mixed = causalConv1d(
-      {
-        x: xBC!,
-        weight: scope.parameter("conv1d.weight"),
-        bias: o.convBias ? scope.parameter("conv1d.bias") : undefined,
-        cuSeqlens: scope.cuSeqlens,
-        state: scope.state("conv"),
-        stateIndex: scope.stateIndex,
-      },
-      { activation: "silu" },
-    ).y;
-    const [xs, B, C] = split(mixed, [inner, bc, bc]);
-    const scanned = ssdScan(
-      {
-        x: splitHeads({ x: xs! }, { heads }).y, // [T, heads, headDim]
-        dt: dt!,
-        aLog: scope.parameter("A_log"),
-        B: splitHeads({ x: B! }, { heads: o.groups }).y, // [T, groups, stateSize]
-        C: splitHeads({ x: C! }, { heads: o.groups }).y,
-        D: scope.parameter("D"),
-        dtBias: scope.parameter("dt_bias"),
-        cuSeqlens: scope.cuSeqlens,
-        state: scope.state("ssm"),
-        stateIndex: scope.stateIndex,
-      },
-      { chunkSize: o.chunkSize, dtMin: o.dtMin, dtMax: o.dtMax },
-    ).y;
-    const y = mergeHeads({ x: scanned }).y;
+    const outputs = waysOf(o).map((way) => {
+      const { parameter, state, stateIndex } = along(scope, o, way);
+      const mixed = causalConv1d(
+        {
+          x: xBC!,
+          weight: parameter("conv1d.weight"),
+          bias: o.convBias ? parameter("conv1d.bias") : undefined,
+          cuSeqlens: scope.cuSeqlens,
+          state: state("conv"),
+          stateIndex,
+        },
+        { activation: "silu", reverse: way.reverse },
+      ).y;
+      const [xs, B, C] = split(mixed, [inner, bc, bc]);
+      const scanned = ssdScan(
+        {
+          x: splitHeads({ x: xs! }, { heads }).y, // [T, heads, headDim]
+          dt: dt!,
+          aLog: parameter("A_log"),
+          B: splitHeads({ x: B! }, { heads: o.groups }).y, // [T, groups, stateSize]
+          C: splitHeads({ x: C! }, { heads: o.groups }).y,
+          D: parameter("D"),
+          dtBias: parameter("dt_bias"),
+          cuSeqlens: scope.cuSeqlens,
+          state: state("ssm"),
+          stateIndex,
+        },
+        { chunkSize: o.chunkSize, dtMin: o.dtMin, dtMax: o.dtMax, reverse: way.reverse },
+      ).y;
+      return mergeHeads({ x: scanned }).y;
+    });
+    const y = joinWays(o, outputs);
     if (o.norm === "none") {
       const open = unary({ x: gate! }, { kind: "silu" }).y;
       return project(binary({ a: open, b: y }, { kind: "mul" }).y, "out_proj");

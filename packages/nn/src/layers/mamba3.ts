@@ -14,7 +14,8 @@ import {
 } from "@krait/graph";
 import { z } from "zod";
 import { constant, dtBias, kaimingUniform } from "../init.js";
-import { defineLayer, type Shell } from "./layer.js";
+import { along, backward, carried, directionFields, directionMarks, forWays, joinWays, waysOf } from "./direction.js";
+import { defineLayer, type ParameterSpec, type Shell } from "./layer.js";
 import { biases, projection } from "./projection.js";
 
 const schema = z
@@ -37,6 +38,8 @@ const schema = z
     outNorm: z.boolean().default(false),
     /** Of the projections in and out. */
     bias: z.boolean().default(false),
+    ...directionFields,
+    backward,
   })
   .prefault({});
 type Options = z.output<typeof schema>;
@@ -77,15 +80,18 @@ export const mamba3 = defineLayer({
         dtype: "f32",
         init: constant(1),
       }) as const;
-    return [
-      { name: "in_proj.weight", shape: [projected, width], dtype: "weight", init: kaimingUniform(width) },
-      ...biases(o.bias, { in_proj: projected }),
+    const walk: ParameterSpec[] = [
       { name: "dt_bias", shape: [heads], dtype: "f32", init: dtBias() },
       states("B_bias"),
       states("C_bias"),
+      { name: "D", shape: [heads], dtype: "f32", init: constant(1) },
+    ];
+    return [
+      { name: "in_proj.weight", shape: [projected, width], dtype: "weight", init: kaimingUniform(width) },
+      ...biases(o.bias, { in_proj: projected }),
+      ...forWays(waysOf(o), walk),
       { name: "B_norm.weight", shape: [o.stateSize], dtype: "f32", init: constant(1) },
       { name: "C_norm.weight", shape: [o.stateSize], dtype: "f32", init: constant(1) },
-      { name: "D", shape: [heads], dtype: "f32", init: constant(1) },
       ...(o.outNorm ? [{ name: "norm.weight", shape: [inner], dtype: "f32" as const, init: constant(1) }] : []),
       {
         name: "out_proj.weight",
@@ -98,13 +104,15 @@ export const mamba3 = defineLayer({
   },
   states(o, shell) {
     const { heads, angles } = widths(o, shell);
-    return [
+    return carried(o, [
       { name: "ssm", shape: [heads, o.headDim, o.stateSize], dtype: "f32" },
       { name: "angle", shape: [heads, angles], dtype: "f32" },
       { name: "key", shape: [heads, o.stateSize], dtype: "f32" },
       { name: "value", shape: [heads, o.headDim], dtype: "f32" },
-    ];
+    ]);
   },
+  isCausal: (o) => o.direction === "causal",
+  marks: directionMarks,
   forward(scope, x, o, shell) {
     const { inner, heads, bc, angles } = widths(o, shell);
     const project = projection(scope, o.bias);
@@ -118,29 +126,36 @@ export const mamba3 = defineLayer({
       const joined = each.reduce((left, right) => concatenate({ a: left, b: right }, { axis: 1 }).y);
       return splitHeads({ x: joined }, { heads: o.groups }).y; // [T, groups, stateSize]
     };
-    const scanned = mamba3Scan(
-      {
-        x: splitHeads({ x: xs }, { heads }).y, // [T, heads, headDim]
-        dt,
-        a,
-        trap,
-        angle,
-        B: normed(B, "B_norm.weight"),
-        C: normed(C, "C_norm.weight"),
-        bBias: scope.parameter("B_bias"),
-        cBias: scope.parameter("C_bias"),
-        D: scope.parameter("D"),
-        dtBias: scope.parameter("dt_bias"),
-        cuSeqlens: scope.cuSeqlens,
-        state: scope.state("ssm"),
-        angleState: scope.state("angle"),
-        keyState: scope.state("key"),
-        valueState: scope.state("value"),
-        stateIndex: scope.stateIndex,
-      },
-      { aActivation: o.aActivation, aFloor: o.aFloor },
-    ).y;
-    const y = mergeHeads({ x: scanned }).y;
+    const scanned = {
+      x: splitHeads({ x: xs }, { heads }).y, // [T, heads, headDim]
+      dt,
+      a,
+      trap,
+      angle,
+      B: normed(B, "B_norm.weight"),
+      C: normed(C, "C_norm.weight"),
+      cuSeqlens: scope.cuSeqlens,
+    };
+    const outputs = waysOf(o).map((way) => {
+      const { parameter, state, stateIndex } = along(scope, o, way);
+      const heads = mamba3Scan(
+        {
+          ...scanned,
+          bBias: parameter("B_bias"),
+          cBias: parameter("C_bias"),
+          D: parameter("D"),
+          dtBias: parameter("dt_bias"),
+          state: state("ssm"),
+          angleState: state("angle"),
+          keyState: state("key"),
+          valueState: state("value"),
+          stateIndex,
+        },
+        { aActivation: o.aActivation, aFloor: o.aFloor, reverse: way.reverse },
+      ).y;
+      return mergeHeads({ x: heads }).y;
+    });
+    const y = joinWays(o, outputs);
     if (!o.outNorm) {
       const open = unary({ x: gate }, { kind: "silu" }).y;
       return project(binary({ a: open, b: y }, { kind: "mul" }).y, "out_proj");

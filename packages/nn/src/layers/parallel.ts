@@ -17,6 +17,7 @@ export const parallel = defineLayer({
   letter: "H",
   name: "parallel",
   schema,
+  isCausal: (o) => mamba2.isCausal!(o.mamba),
   check(o, shell) {
     mamba2.check(o.mamba, shell);
     attention.check(o.attention, shell);
