@@ -5,6 +5,7 @@ export {
   LanguageModel,
   type LoadLanguageModelOptions,
   loadLanguageModel,
+  type PromptSource,
   TextGeneration,
 } from "./language-model.js";
 export { parity } from "./parity.js";

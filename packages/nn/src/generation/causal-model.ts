@@ -1,5 +1,5 @@
 import { type Closable, expected, UsageError } from "@krait/core";
-import { embedding, linear, unary, type Value } from "@krait/graph";
+import { concatenateRows, embedding, linear, unary, type Value } from "@krait/graph";
 import type { Device } from "@krait/runtime";
 import type { LoadableWeights, ModelTensor } from "../checkpoints/index.js";
 import type { CausalDescription } from "../families/family.js";
@@ -8,16 +8,19 @@ import { Model, type ModelBuilder, type ModelOptions } from "../model.js";
 import type { Session } from "../session.js";
 import type { Blueprint } from "../stack.js";
 import type { WeightSource } from "../weights.js";
+import { Prompt, type PromptInput } from "./prompt.js";
 
 export interface CausalModelOptions extends Omit<ModelOptions, "contextTokens"> {
   /** Most rows of logits in one run; as many as `maxSequences` when absent, which is what generation needs. */
   maxLogits?: number;
+  /** Whether prompts may hold soft tokens. */
+  softTokens?: boolean;
 }
 
 /** Tokens of one sequence in a run. */
 export interface CausalInput {
-  /** Token ids, [n]. */
-  ids: ArrayLike<number>;
+  /** Token ids, [n]; or ids and soft tokens in stretches. */
+  ids: PromptInput | Prompt;
   /** Carries the state from run to run; without it the sequence starts and ends here. */
   session?: Session | undefined;
   /** Which tokens' logits are wanted. */
@@ -37,21 +40,39 @@ export function blueprintOf(description: CausalDescription): Blueprint {
 }
 
 /** ids [T] → logits [L, vocabularySize] of the rows asked for. */
-export function buildCausal(description: CausalDescription, maxLogits: number, builder: ModelBuilder): void {
+export function buildCausal(
+  description: CausalDescription,
+  { maxLogits, softTokens = false }: { maxLogits: number; softTokens?: boolean },
+  builder: ModelBuilder,
+): void {
   const { graph, tokens, dtype, tensors, context } = builder;
   const tensor = (t: ModelTensor) => tensors.get(t.name)!;
   const scaled = (x: Value, scale: number) => (scale === 1 ? x : unary({ x }, { kind: "identity", scale }).y);
-  const ids = graph.indices("ids", tokens, 0, description.vocabularySize);
   const rows = graph.indices("rows", graph.symbol("L", maxLogits), 0, tokens);
   const table = tensor(description.embedding);
   // The residual stream is float32 throughout.
-  const embedded = scaled(embedding({ table, ids }, { outDtype: "f32" }).y, description.embeddingScale);
+  const embedded = scaled(
+    softTokens ? mixedRows(builder, description, table) : idRows(builder, description, table),
+    description.embeddingScale,
+  );
   const pass = new Pass(graph, embedded, embedded, tensors, context, dtype);
   for (const block of description.blocks) block.forward(pass);
   const features = pass.normed(description.finalNorm.name, description.normEps);
   const wanted = embedding({ table: features, ids: rows }).y; // [L, width]
   const logits = linear({ x: wanted, weight: tensor(description.head) }, { outDtype: "f32" }).y;
   graph.output("logits", scaled(logits, description.logitsScale));
+}
+
+function idRows({ graph, tokens }: ModelBuilder, { vocabularySize }: CausalDescription, table: Value): Value {
+  return embedding({ table, ids: graph.indices("ids", tokens, 0, vocabularySize) }, { outDtype: "f32" }).y;
+}
+
+/** The ids' rows, then the soft ones, gathered into the order of the sequences. */
+function mixedRows({ graph, tokens, maxTokens }: ModelBuilder, description: CausalDescription, table: Value): Value {
+  const ids = graph.indices("ids", graph.symbol("X", maxTokens), 0, description.vocabularySize);
+  const soft = graph.input("soft", "f32", [graph.symbol("E", maxTokens), description.width]);
+  const all = concatenateRows([embedding({ table, ids }, { outDtype: "f32" }).y, soft]);
+  return embedding({ table: all, ids: graph.indices("order", tokens, 0, all.shape[0]!) }).y;
 }
 
 /** A causal language model on a device: token ids in, logits out, state in sessions. */
@@ -62,6 +83,7 @@ export class CausalModel implements Closable {
     private readonly maxLogits: number,
     /** Most open sessions. */
     readonly slots: number,
+    private readonly softTokens: boolean,
   ) {}
 
   static async create(
@@ -70,16 +92,16 @@ export class CausalModel implements Closable {
     source: WeightSource | LoadableWeights,
     options: CausalModelOptions = {},
   ): Promise<CausalModel> {
-    const { maxSequences = 16, maxLogits = maxSequences, slots = 4 } = options;
+    const { maxSequences = 16, maxLogits = maxSequences, slots = 4, softTokens = false } = options;
     const model = await Model.create(
       device,
       description.family,
       blueprintOf(description),
       source,
-      (builder) => buildCausal(description, maxLogits, builder),
+      (builder) => buildCausal(description, { maxLogits, softTokens }, builder),
       { ...options, contextTokens: description.contextTokens },
     );
-    return new CausalModel(description, model, maxLogits, slots);
+    return new CausalModel(description, model, maxLogits, slots, softTokens);
   }
 
   get maxTokens(): number {
@@ -111,17 +133,21 @@ export class CausalModel implements Closable {
    * @throws UsageError (RUN_TOO_LARGE, TOKEN_OUT_OF_RANGE, CONTEXT_FULL, SESSION_NOT_READY), AbortedError
    */
   async run(inputs: readonly CausalInput[], signal?: AbortSignal): Promise<Float32Array[]> {
-    const { vocabularySize } = this.description;
+    const { vocabularySize, width } = this.description;
+    const prompts = inputs.map(({ ids }) => Prompt.of(ids, width));
     const ids: number[] = [];
     const rows: number[] = [];
     const counts: number[] = [];
-    for (const { ids: tokens, session, logits = "last" } of inputs) {
-      this.checkRoom(tokens.length, session);
-      const from = ids.length;
-      for (let i = 0; i < tokens.length; i++) ids.push(tokens[i]!);
-      const first = logits === "all" ? from : logits === "last" ? Math.max(from, ids.length - 1) : ids.length;
-      for (let row = first; row < ids.length; row++) rows.push(row);
-      counts.push(ids.length - first);
+    let end = 0;
+    for (const [i, { session, logits = "last" }] of inputs.entries()) {
+      const prompt = prompts[i]!;
+      this.checkRoom(prompt.length, session);
+      for (const id of prompt.ids) ids.push(id);
+      const from = end;
+      end += prompt.length;
+      const first = logits === "all" ? from : logits === "last" ? Math.max(from, end - 1) : end;
+      for (let row = first; row < end; row++) rows.push(row);
+      counts.push(end - first);
     }
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabularySize);
     if (wrong !== undefined) {
@@ -136,11 +162,12 @@ export class CausalModel implements Closable {
         hint: "Ask for the last token's logits, cut the run, or load the model with a larger maxLogits.",
       });
     }
+    const soft = this.softInputs(prompts, ids.length);
     const { logits } = await this.model.run({
-      lengths: inputs.map((input) => input.ids.length),
+      lengths: prompts.map((prompt) => prompt.length),
       sessions: inputs.map((input) => input.session),
-      symbols: { L: rows.length },
-      inputs: { ids: Int32Array.from(ids), rows: Int32Array.from(rows) },
+      symbols: { L: rows.length, ...soft.symbols },
+      inputs: { ids: Int32Array.from(ids), rows: Int32Array.from(rows), ...soft.inputs },
       signal,
     });
     let at = 0;
@@ -157,31 +184,52 @@ export class CausalModel implements Closable {
    * @returns the logits of its last token [vocabularySize]
    */
   async prefill(
-    ids: ArrayLike<number>,
+    input: PromptInput,
     session: Session,
     { chunk = this.maxTokens, signal }: { chunk?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Float32Array> {
-    if (ids.length === 0 || !Number.isInteger(chunk) || chunk < 1) {
+    const all = Prompt.of(input, this.description.width);
+    if (all.length === 0 || !Number.isInteger(chunk) || chunk < 1) {
       throw new UsageError(
-        expected("at least one token", ids.length === 0 ? "a prompt" : "a chunk", ids.length && chunk),
+        expected("at least one token", all.length === 0 ? "a prompt" : "a chunk", all.length && chunk),
         {
           code: "INVALID_OPTION",
           hint: "A model says nothing before the first token.",
         },
       );
     }
-    this.checkRoom(ids.length, session);
-    const all = Array.from(ids);
+    this.checkRoom(all.length, session);
     const step = Math.min(chunk, this.maxTokens);
     let last = new Float32Array(0);
     for (let from = 0; from < all.length; from += step) {
-      const part = all.slice(from, from + step);
       const isLast = from + step >= all.length;
+      const part = all.slice(from, Math.min(all.length, from + step));
       [last] = (await this.run([{ ids: part, session, logits: isLast ? "last" : "none" }], signal)) as [
         Float32Array<ArrayBuffer>,
       ];
     }
     return last;
+  }
+
+  /** What a program that takes soft tokens wants besides the ids. */
+  private softInputs(prompts: readonly Prompt[], ids: number) {
+    if (!this.softTokens) {
+      if (!prompts.some((prompt) => prompt.hasSoft)) return { symbols: {}, inputs: {} };
+      throw new UsageError(expected("token ids alone", "a prompt of this model", "soft tokens"), {
+        code: "INVALID_OPTION",
+        hint: "Load the model with softTokens.",
+      });
+    }
+    const segments = prompts.flatMap((prompt) => prompt.segments);
+    const count = segments.reduce((sum, s) => sum + (s.soft ? s.count : 0), 0);
+    const soft = new Float32Array(count * this.description.width);
+    const order = new Int32Array(ids + count);
+    let [at, id, row] = [0, 0, 0];
+    for (const segment of segments) {
+      if (segment.soft) soft.set(segment.soft, row * this.description.width);
+      for (let i = 0; i < segment.count; i++) order[at++] = segment.soft ? ids + row++ : id++;
+    }
+    return { symbols: { X: ids, E: count }, inputs: { soft, order } };
   }
 
   /** Keys and values are kept for a bounded number of tokens; what is beyond would be forgotten in silence. */

@@ -2,6 +2,7 @@ import { type Closable, expected, parseOptions, UsageError } from "@krait/core";
 import { z } from "zod";
 import type { Session, Snapshot } from "../session.js";
 import type { CausalInput, CausalModel } from "./causal-model.js";
+import { Prompt, type PromptInput } from "./prompt.js";
 import { Sampler, samplingSchema } from "./sampling.js";
 
 const schema = samplingSchema.extend({
@@ -30,7 +31,7 @@ export interface GeneratedToken {
 export interface GenerationSnapshot {
   options: GenerationOptions;
   sequences: {
-    prompt: number[];
+    prompt: PromptInput;
     tokens: number[];
     /** Tokens of the prompt that the state has seen. */
     fed: number;
@@ -42,7 +43,7 @@ export interface GenerationSnapshot {
 
 interface Sequence {
   index: number;
-  prompt: number[];
+  prompt: Prompt;
   tokens: number[];
   fed: number;
   sampler: Sampler;
@@ -65,17 +66,18 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
   ) {}
 
   /**
-   * @param prompts token ids of each prompt, at least one
+   * @param prompts token ids of each prompt, at least one, or ids and soft tokens in stretches
    * @throws UsageError (INVALID_OPTION, PROMPT_EMPTY); the iterator throws what `CausalModel.run` does
    */
   static start(
     model: CausalModel,
-    prompts: readonly ArrayLike<number>[],
+    prompts: readonly PromptInput[],
     options: GenerationOptions = {},
     signal?: AbortSignal,
   ): Generation {
     const parsed = parseOptions(schema, options, "generation");
-    const sequences = prompts.map((prompt, index): Sequence => {
+    const sequences = prompts.map((input, index): Sequence => {
+      const prompt = Prompt.of(input, model.description.width);
       if (prompt.length === 0) {
         throw new UsageError(expected("at least one token", `prompt ${index}`, prompt.length), {
           code: "PROMPT_EMPTY",
@@ -83,7 +85,7 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
         });
       }
       const sampler = samplerOf(parsed, index, prompt);
-      return { index, prompt: Array.from(prompt), tokens: [], fed: 0, sampler, session: undefined, finish: undefined };
+      return { index, prompt, tokens: [], fed: 0, sampler, session: undefined, finish: undefined };
     });
     return new Generation(model, parsed, sequences, signal);
   }
@@ -94,11 +96,12 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
     const generation = new Generation(model, parsed, [], signal);
     try {
       for (const [index, s] of snapshot.sequences.entries()) {
-        const sampler = samplerOf(parsed, index, s.prompt);
+        const prompt = Prompt.of(s.prompt, model.description.width);
+        const sampler = samplerOf(parsed, index, prompt);
         sampler.skip(s.draws);
         sampler.see(s.tokens);
         const session = s.state && (await model.open());
-        generation.sequences.push({ ...s, prompt: [...s.prompt], tokens: [...s.tokens], index, sampler, session });
+        generation.sequences.push({ ...s, prompt, tokens: [...s.tokens], index, sampler, session });
         if (s.state) await session!.restore(s.state);
       }
       return generation;
@@ -113,7 +116,7 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
     const sequences = [];
     for (const { prompt, tokens, fed, sampler, session, finish } of this.sequences) {
       const state = session && (await session.snapshot());
-      sequences.push({ prompt: [...prompt], tokens: [...tokens], fed, draws: sampler.draws, finish, state });
+      sequences.push({ prompt: prompt.input, tokens: [...tokens], fed, draws: sampler.draws, finish, state });
     }
     return { options: this.options, sequences };
   }
@@ -172,7 +175,7 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
   private async advance(active: readonly Sequence[]): Promise<GeneratedToken[]> {
     const { chunkTokens = this.model.maxTokens, maxTokens } = this.options;
     let room = this.model.maxTokens - active.length;
-    const inputs = active.map((s): CausalInput & { ids: number[] } => {
+    const inputs = active.map((s): CausalInput & { ids: { length: number } } => {
       if (s.fed === s.prompt.length) return { ids: s.tokens.slice(-1), session: s.session };
       const n = Math.min(s.prompt.length - s.fed, chunkTokens, room + 1);
       room -= n - 1;
@@ -202,9 +205,9 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
   }
 }
 
-function samplerOf(options: Options, index: number, prompt: ArrayLike<number>): Sampler {
+function samplerOf(options: Options, index: number, prompt: Prompt): Sampler {
   const { maxTokens: _, endTokens: __, chunkTokens: ___, ...sampling } = options;
   const sampler = new Sampler({ ...sampling, seed: options.seed + index });
-  sampler.see(Array.from(prompt));
+  sampler.see(prompt.ids);
   return sampler;
 }

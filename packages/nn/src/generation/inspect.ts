@@ -76,6 +76,6 @@ function flops(description: Parameters<typeof buildCausal>[0], parameters: reado
     stateIndex: graph.slots("stateIndex", S, 1),
     position: graph.input("position", "i64", [S]),
   };
-  buildCausal(description, 1, { graph, tokens: T, maxTokens: 1, dtype: "f32", tensors, context });
+  buildCausal(description, { maxLogits: 1 }, { graph, tokens: T, maxTokens: 1, dtype: "f32", tensors, context });
   return graph.cost().flops.evaluate(() => 1);
 }
