@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../cpu/backend.h"
+#include "../cpu/resize.h"
 #include "../cpu/weights.h"
 #include "../executor/run.h"
 #include "krait/ops.h"
@@ -139,6 +140,7 @@ struct AddonData {
   std::unique_ptr<Completions> completions;
   Napi::FunctionReference buffer;
   Napi::FunctionReference program;
+  Napi::FunctionReference resizer;
 };
 
 AddonData& data_of(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }
@@ -432,12 +434,115 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   std::shared_ptr<LoadedProgram> loaded_;
 };
 
+// Resizes pictures of one size on the thread of a CPU device. Memory is kept from one picture to the next.
+class ResizerObject : public Napi::ObjectWrap<ResizerObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Resizer",
+                       {InstanceMethod<&ResizerObject::run>("run"), InstanceMethod<&ResizerObject::close>("close")});
+  }
+  explicit ResizerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ResizerObject>(info) {}
+
+  // columns and rows: { size, first: Int32Array, count: Int32Array, values?: Int32Array, width }. The tables are checked and copied.
+  Status attach(std::shared_ptr<Device> device, int32_t threads, const Napi::Object& options) {
+    cpu::ResizeTaps columns;
+    cpu::ResizeTaps rows;
+    if (!read_taps(options.Get("columns"), &columns) || !read_taps(options.Get("rows"), &rows)) {
+      return invalid("Expected tables of 32-bit integers, as many counts as firsts and a row of values each, for a resizer");
+    }
+    auto state = std::make_shared<State>();
+    const Status status = cpu::Resize::make(columns, rows, &state->resize);
+    if (!status.ok()) return status;
+    state->cpu.threads = threads;
+    device_ = std::move(device);
+    state_ = std::move(state);
+    return {};
+  }
+
+ private:
+  struct State {
+    cpu::Resize resize;
+    cpu::Cpu cpu;
+    std::vector<uint8_t> between;  // touched on the device's thread alone
+    std::mutex mutex;
+    std::vector<std::vector<uint8_t>> idle;  // parts of pictures that were done
+  };
+
+  static bool integers(const Napi::Value& value, const int32_t** data, size_t* length) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) return false;
+    const Napi::Int32Array array = value.As<Napi::Int32Array>();
+    *data = array.Data();
+    *length = array.ElementLength();
+    return true;
+  }
+
+  static bool read_taps(const Napi::Value& value, cpu::ResizeTaps* taps) {
+    if (!value.IsObject()) return false;
+    const Napi::Object object = value.As<Napi::Object>();
+    if (!object.Get("size").IsNumber()) return false;
+    taps->size = object.Get("size").As<Napi::Number>().Int64Value();
+    size_t outputs = 0;
+    size_t counts = 0;
+    if (!integers(object.Get("first"), &taps->first, &outputs) || !integers(object.Get("count"), &taps->count, &counts)) return false;
+    taps->outputs = static_cast<int64_t>(outputs);
+    if (counts != outputs) return false;
+    if (!object.Get("values").IsTypedArray()) return object.Get("values").IsUndefined();
+    size_t values = 0;
+    if (!integers(object.Get("values"), &taps->values, &values) || outputs == 0) return false;
+    taps->width = static_cast<int64_t>(values / outputs);
+    return values % outputs == 0 && values > 0;
+  }
+
+  // run(pixels) → Promise<ArrayBuffer>. The part of the picture that is needed is copied before it returns.
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!state_) return reject(env, invalid("Expected an open resizer but received one that is closed"));
+    Bytes pixels{};
+    if (!bytes_of(info[0], &pixels) || static_cast<int64_t>(pixels.size) != state_->resize.source_bytes()) {
+      return reject(env, invalid("Expected the bytes of one picture for a resizer"));
+    }
+    auto state = state_;
+    auto part = std::make_shared<std::vector<uint8_t>>();
+    {
+      const std::lock_guard<std::mutex> lock(state->mutex);
+      if (!state->idle.empty()) {
+        part->swap(state->idle.back());
+        state->idle.pop_back();
+      }
+    }
+    state->resize.gather(static_cast<const uint8_t*>(pixels.data), part.get());
+    auto output = std::make_shared<Staging>(state->resize.output_bytes());
+    auto [promise, done] = data_of(env).completions->start([output](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+      deferred.Resolve(to_array_buffer(e, output));
+    });
+    device_->submit(
+        [state, part, output] {
+          state->resize.run(state->cpu, *part, &state->between, static_cast<uint8_t*>(output->data()));
+          const std::lock_guard<std::mutex> lock(state->mutex);
+          if (state->idle.size() < kIdleParts) state->idle.push_back(std::move(*part));
+          return Status{};
+        },
+        std::move(done));
+    return promise;
+  }
+
+  void close(const Napi::CallbackInfo&) {
+    state_.reset();
+    device_.reset();
+  }
+
+  static constexpr size_t kIdleParts = 4;
+
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<State> state_;
+};
+
 class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Device",
                        {InstanceMethod<&DeviceObject::allocate>("allocate"), InstanceMethod<&DeviceObject::load>("load"),
-                        InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
+                        InstanceMethod<&DeviceObject::resizer>("resizer"), InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
   }
 
   // new Device({ plugin?: string, index: number, threads: number })
@@ -451,6 +556,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     Status status;
     if (options.Get("plugin").IsString()) table = open_plugin(options.Get("plugin").As<Napi::String>(), &status);
     if (status.ok()) device_ = Device::open(table, native, &status);
+    if (table == cpu::backend()) threads_ = native.threads;
     if (!status.ok()) throw to_error(env, status);
   }
 
@@ -523,6 +629,17 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     return promise;
   }
 
+  // resizer({ columns, rows }) → Resizer; throws where a table points outside.
+  Napi::Value resizer(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!device_) throw to_error(env, invalid("Expected an open device but received one that is closed"));
+    if (threads_ == 0) throw to_error(env, error(StatusCode::unsupported, "Expected a CPU device for a resizer but received another kind"));
+    const Napi::Object object = data_of(env).resizer.New({});
+    const Status status = ResizerObject::Unwrap(object)->attach(device_, threads_, info[0].As<Napi::Object>());
+    if (!status.ok()) throw to_error(env, status);
+    return object;
+  }
+
   Napi::Value describe(const Napi::CallbackInfo& info) {
     return Napi::String::New(info.Env(), device_ ? device_->describe() : "{}");
   }
@@ -539,6 +656,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   }
 
   std::shared_ptr<Device> device_;
+  int32_t threads_ = 0;  // of a CPU device
 };
 
 // cudaDevices(plugin) → the number of devices; throws with the reason when the plugin or the driver cannot serve.
@@ -556,6 +674,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   data->completions = std::make_unique<Completions>(env);
   data->buffer = Napi::Persistent(BufferObject::define(env));
   data->program = Napi::Persistent(ProgramObject::define(env));
+  data->resizer = Napi::Persistent(ResizerObject::define(env));
   exports.Set("Device", DeviceObject::define(env));
   exports.Set("pluginDevices", Napi::Function::New(env, plugin_devices));
   exports.Set("abiHash", Napi::String::New(env, kAbiHash));

@@ -3,8 +3,9 @@ import { type Closable, EnvironmentError, expected, parseOptions, type TypedArra
 import type { Graph } from "@krait/graph";
 import { z } from "zod";
 import { fromNative } from "./from-native.js";
-import { inspectCuda, loadAddon, type NativeBuffer, type NativeDevice } from "./native.js";
+import { inspectCuda, loadAddon, type NativeBuffer, type NativeDevice, type ResizeTaps } from "./native.js";
 import { type LoadOptions, loadProgram, type Program } from "./program.js";
+import { openResizer, type PictureResizer } from "./resizer.js";
 
 export const deviceOptionsSchema = z.strictObject({
   /** `auto` is CUDA when it can serve, else the CPU. */
@@ -146,6 +147,14 @@ export class Device implements Closable {
   /** Plans a program, hands it to the device and allocates its arena. */
   async load(graph: Graph, options: LoadOptions = {}): Promise<Program> {
     return loadProgram(this.native, graph, options);
+  }
+
+  /**
+   * Prepares to resize pictures on a CPU device. Throws `UsageError` (INVALID_RUN) for tables that point outside the picture,
+   * `EnvironmentError` (UNSUPPORTED) on other devices.
+   */
+  resizer(columns: ResizeTaps, rows: ResizeTaps): PictureResizer {
+    return openResizer(this.native, columns, rows);
   }
 
   /** Cancels what runs, refuses what waits, frees the thread. Buffers and programs of the device are dead afterwards. */

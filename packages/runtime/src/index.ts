@@ -6,5 +6,6 @@ export {
   type FileElements,
   openDevice,
 } from "./device.js";
-export { inspectCuda, loadAddon, locateNative, type PluginReport } from "./native.js";
+export { inspectCuda, loadAddon, locateNative, type PluginReport, type ResizeTaps } from "./native.js";
 export { type LoadOptions, type Measured, type MeasureOptions, Program, type RunOptions } from "./program.js";
+export { PictureResizer } from "./resizer.js";

@@ -15,8 +15,26 @@ export interface NativeAddon {
 export interface NativeDevice {
   allocate(bytes: number): Promise<NativeBuffer>;
   load(program: ArrayBuffer): Promise<NativeProgram>;
+  /** CPU devices only. */
+  resizer(tables: { columns: ResizeTaps; rows: ResizeTaps }): NativeResizer;
   describe(): string;
   close(): Promise<void>;
+}
+
+/**
+ * How one axis of a picture is mixed: output i is Σ values[i · width + k] · x[first[i] + k] over count[i] of `size` pixels, in units
+ * of 2⁻²², with as many values per output. Without values the outputs are pixels in their order.
+ */
+export interface ResizeTaps {
+  size: number;
+  first: Int32Array;
+  count: Int32Array;
+  values?: Int32Array | undefined;
+}
+
+export interface NativeResizer {
+  run(pixels: Uint8Array): Promise<ArrayBuffer>;
+  close(): void;
 }
 
 export interface NativeBuffer {

@@ -1,4 +1,6 @@
+import { KraitError } from "@krait/core";
 import { decode, type VideoPart } from "@krait/media";
+import { type Device, openDevice } from "@krait/runtime";
 import {
   ImageProcessor,
   mergedPatches,
@@ -21,10 +23,11 @@ export async function tokenizeImages(
 ): Promise<void> {
   const options =
     plan.processor === undefined ? preset.options(plan.size) : await readImageProcessorOptions(plan.processor);
-  const processor = new ImageProcessor(options);
+  const device = await resizingDevice();
+  const processor = new ImageProcessor(options, device);
   const { rows } = preset;
   const group = rows === "frame" ? 1 : rows.frames;
-  let waiting: { values: PixelValues; start: number; end: number }[] = [];
+  let waiting: Prepared[] = [];
   const flush = async () => {
     const [first] = waiting;
     if (first === undefined) return;
@@ -39,16 +42,54 @@ export async function tokenizeImages(
     waiting = [];
     await sink.append(values.length / count, values, times, count);
   };
-  for await (const frame of pictures(path, plan)) {
-    const values = processor.process(frame);
-    const [first] = waiting;
-    // A stream that changes its size cannot share a group.
-    if (first && (first.values.width !== values.width || first.values.height !== values.height)) await flush();
-    waiting.push({ values, start: frame.start, end: frame.end });
-    if (waiting.length === group) await flush();
+  try {
+    for await (const frame of prepared(pictures(path, plan), processor)) {
+      const { values } = frame;
+      const [first] = waiting;
+      // A stream that changes its size cannot share a group.
+      if (first && (first.values.width !== values.width || first.values.height !== values.height)) await flush();
+      waiting.push(frame);
+      if (waiting.length === group) await flush();
+    }
+    await flush();
+    await sink.ready(0);
+  } finally {
+    await processor.close();
+    await device?.close();
   }
-  await flush();
-  await sink.ready(0);
+}
+
+interface Prepared {
+  values: PixelValues;
+  start: number;
+  end: number;
+}
+
+/** Resizing needs no device: without the native addon it happens here, on the event loop and slower. */
+async function resizingDevice(): Promise<Device | undefined> {
+  try {
+    return await openDevice({ device: "cpu" });
+  } catch (error) {
+    if (KraitError.is(error) && error.code === "ADDON_NOT_FOUND") return undefined;
+    throw error;
+  }
+}
+
+/** While one picture is resized the next is decoded. */
+async function* prepared(
+  frames: AsyncIterable<VideoPart>,
+  processor: ImageProcessor,
+): AsyncGenerator<Prepared, void, undefined> {
+  let ahead: Promise<Prepared> | undefined;
+  for await (const frame of frames) {
+    const { start, end } = frame;
+    const next = processor.run(frame).then((values) => ({ values, start, end }));
+    // Heard when its turn comes; until then a failure is nobody's.
+    next.catch(() => undefined);
+    if (ahead !== undefined) yield await ahead;
+    ahead = next;
+  }
+  if (ahead !== undefined) yield await ahead;
 }
 
 async function* pictures(path: string, plan: TokenizePlan): AsyncGenerator<VideoPart, void, undefined> {

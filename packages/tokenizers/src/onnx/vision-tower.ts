@@ -1,4 +1,5 @@
 import { type Closable, expected, InputError, parseOptions } from "@krait/core";
+import type { Device } from "@krait/runtime";
 import { z } from "zod";
 import { pull } from "../pull.js";
 import type { VideoFrame } from "../video/index.js";
@@ -19,6 +20,8 @@ const towerSchema = z.strictObject({
   /** Pictures per run. */
   batch: z.number().int().min(1).max(256).default(8),
   threads: z.number().int().min(1).max(1024).optional(),
+  /** A CPU device on whose threads pictures are resized; without one they are resized on the event loop. */
+  device: z.custom<Device>((value) => typeof value === "object" && value !== null, "an open device").optional(),
   signal: z.instanceof(AbortSignal).optional(),
 });
 export type VisionTowerOptions = Omit<z.input<typeof towerSchema>, "signal"> & { signal?: AbortSignal | undefined };
@@ -38,7 +41,7 @@ export interface TowerPart {
  */
 export async function openVisionTower(given: VisionTowerOptions): Promise<VisionTower> {
   const options = parseOptions(towerSchema, given, "openVisionTower()");
-  const processor = new ImageProcessor(options.processor);
+  const processor = new ImageProcessor(options.processor, options.device);
   const { width, height } = processor.sizeOf({ width: 64, height: 64 });
   const { input, output, pooled } = options;
   const model = await openOnnx({
@@ -77,7 +80,7 @@ export class VisionTower implements Closable {
     let waiting: VideoFrame[] = [];
     let values = new Float32Array(batch * plane);
     for await (const frame of pull(frames, signal, "the vision tower")) {
-      values.set(this.processor.process(frame).values, waiting.length * plane);
+      values.set((await this.processor.run(frame)).values, waiting.length * plane);
       waiting.push(frame);
       if (waiting.length < batch) continue;
       yield* this.run(values, waiting, signal);

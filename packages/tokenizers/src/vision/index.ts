@@ -1,3 +1,4 @@
+export { openDeviceResizer } from "./device-resize.js";
 export { type FilterName, filterNames } from "./filters.js";
 export { CutDetector, type EconomicFrame, economizeFrames, type FrameEconomyOptions } from "./frame-economy.js";
 export { type CropPattern, cropBoxes, type Fit, fittedSize } from "./geometry.js";

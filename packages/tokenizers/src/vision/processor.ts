@@ -1,5 +1,7 @@
-import { expected, InputError, parseOptions, UsageError } from "@krait/core";
+import { type Closable, expected, InputError, parseOptions, UsageError } from "@krait/core";
+import type { Device, PictureResizer } from "@krait/runtime";
 import { z } from "zod";
+import { openDeviceResizer } from "./device-resize.js";
 import { filterNames } from "./filters.js";
 import { type CropPattern, cropBoxes, fittedSize } from "./geometry.js";
 import { type Box, Resizer, type Size } from "./resize.js";
@@ -56,15 +58,19 @@ const maxAspect = 200;
  * Images to a model's input, as the Pillow path of transformers' image processors makes it: resize → crop → rescale → normalise → CHW.
  * Pixels equal Pillow's to the bit, values differ by rounding of float32.
  *
- * Keeps the tables of the last size seen: made for the frames of one video at a time. Throws `UsageError` (INVALID_OPTION).
+ * Keeps the tables of the last size seen: made for the frames of one video at a time. With a CPU `device` `run` and `runAll` resize on
+ * its threads, off the event loop, to the same values; the device must stay open. Throws `UsageError` (INVALID_OPTION).
  */
-export class ImageProcessor {
+export class ImageProcessor implements Closable {
   readonly options: z.output<typeof imageProcessorSchema>;
   /** Value of a byte, per channel. */
   private readonly tables: Float32Array[];
   private plans: { source: Size; resized: Size; parts: Part[] } | undefined;
 
-  constructor(options: ImageProcessorOptions = {}) {
+  constructor(
+    options: ImageProcessorOptions = {},
+    private readonly device?: Device | undefined,
+  ) {
     this.options = parseOptions(imageProcessorSchema, options, "ImageProcessor");
     const { rescale, offset, mean, std } = this.options;
     this.tables = mean.map((m, channel) =>
@@ -93,6 +99,26 @@ export class ImageProcessor {
     return this.plan(picture).map((part) => this.part(picture, part));
   }
 
+  /** As `process`, on the device where one was given. The picture may change when this returns. */
+  async run(picture: Picture): Promise<PixelValues> {
+    return this.partOf(picture, this.plan(picture)[0]!);
+  }
+
+  /** As `processAll`, on the device where one was given. */
+  async runAll(picture: Picture): Promise<PixelValues[]> {
+    return Promise.all(this.plan(picture).map((part) => this.partOf(picture, part)));
+  }
+
+  /** Gives up what is kept of the last size. */
+  async close(): Promise<void> {
+    for (const { onDevice } of this.plans?.parts ?? []) onDevice?.close();
+    this.plans = undefined;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   private resized(source: Size): Size {
     const { width, height } = source;
     if (Math.max(width, height) > maxAspect * Math.min(width, height)) {
@@ -116,6 +142,7 @@ export class ImageProcessor {
     if (this.plans?.source.width === width && this.plans.source.height === height) return this.plans.parts;
     const resized = this.resized(picture);
     const parts = this.boxes(resized).map((box) => this.planPart(picture, resized, box));
+    void this.close();
     this.plans = { source: { width, height }, resized, parts };
     return parts;
   }
@@ -141,11 +168,23 @@ export class ImageProcessor {
       width: Math.min(resized.width, box.left + box.width) - left,
       height: Math.min(resized.height, box.top + box.height) - top,
     };
-    return { box, inside, resizer: new Resizer({ width, height }, resized, this.options.filter, inside) };
+    return { box, inside, source: { width, height }, resized };
   }
 
-  private part({ pixels }: Picture, { box, inside, resizer }: Part): PixelValues {
-    const bytes = resizer.run(pixels);
+  private part({ pixels }: Picture, part: Part): PixelValues {
+    const { source, resized, inside } = part;
+    part.here ??= new Resizer(source, resized, this.options.filter, inside);
+    return this.values(part.here.run(pixels), part);
+  }
+
+  private async partOf(picture: Picture, part: Part): Promise<PixelValues> {
+    if (this.device === undefined) return this.part(picture, part);
+    const { source, resized, inside } = part;
+    part.onDevice ??= openDeviceResizer(this.device, source, resized, this.options.filter, inside);
+    return this.values(await part.onDevice.run(picture.pixels), part);
+  }
+
+  private values(bytes: Uint8Array, { box, inside }: Part): PixelValues {
     const { width, height } = box;
     const plane = width * height;
     const values = new Float32Array(3 * plane);
@@ -169,5 +208,9 @@ interface Part {
   box: Box;
   /** Of it what lies on the image. */
   inside: Box;
-  resizer: Resizer;
+  source: Size;
+  resized: Size;
+  /** Made when they are first needed. */
+  here?: Resizer;
+  onDevice?: PictureResizer;
 }

@@ -19,6 +19,34 @@ const filterSchema = z.enum(filterNames);
 
 const half = 1 << (coefficientBits - 1);
 
+/** What mixes each axis of a picture into a part of the resized one. */
+export interface ResizeTables {
+  readonly box: Box;
+  readonly columns: Taps;
+  readonly rows: Taps;
+}
+
+/** Throws `UsageError` (INVALID_OPTION) for sizes that are none and boxes outside the target. */
+export function resizeTables(source: Size, target: Size, filter: FilterName, box?: Box): ResizeTables {
+  parseOptions(sizeSchema, source, "Resizer source");
+  parseOptions(sizeSchema, target, "Resizer target");
+  parseOptions(filterSchema, filter, "Resizer filter");
+  const part = box ?? { left: 0, top: 0, ...target };
+  const { left, top, width, height } = part;
+  parseOptions(z.number().int().min(0), Math.min(left, top), "Resizer box");
+  parseOptions(z.number().int().min(1), Math.min(width, height), "Resizer box");
+  parseOptions(z.number().max(target.width), left + width, "Resizer box");
+  parseOptions(z.number().max(target.height), top + height, "Resizer box");
+  // An axis that keeps its size is not mixed: its pixels are taken one by one.
+  const axis = (size: number, to: number, from: number, count: number) =>
+    resampleTaps(size === to ? "nearest" : filter, size, to, from, from + count);
+  return {
+    box: part,
+    columns: axis(source.width, target.width, left, width),
+    rows: axis(source.height, target.height, top, height),
+  };
+}
+
 /**
  * Resamples RGB24 images of one size to another, as Pillow's Image.resize does to the bit: coefficients of 22 bits, rows first, then
  * columns, rounded to bytes in between. The filter widens when shrinking (antialias). Reuses its buffers: one call at a time.
@@ -39,17 +67,11 @@ export class Resizer {
     readonly filter: FilterName,
     box?: Box,
   ) {
-    parseOptions(sizeSchema, source, "Resizer source");
-    parseOptions(sizeSchema, target, "Resizer target");
-    parseOptions(filterSchema, filter, "Resizer filter");
-    this.box = box ?? { left: 0, top: 0, ...target };
-    const { left, top, width, height } = this.box;
-    parseOptions(z.number().int().min(0), Math.min(left, top), "Resizer box");
-    parseOptions(z.number().int().min(1), Math.min(width, height), "Resizer box");
-    parseOptions(z.number().max(target.width), left + width, "Resizer box");
-    parseOptions(z.number().max(target.height), top + height, "Resizer box");
-    this.columns = resampleTaps(filter, source.width, target.width, left, left + width);
-    this.rows = resampleTaps(filter, source.height, target.height, top, top + height);
+    const tables = resizeTables(source, target, filter, box);
+    this.box = tables.box;
+    this.columns = tables.columns;
+    this.rows = tables.rows;
+    const { width, height } = this.box;
     this.firstRow = this.rows.first[0]!;
     const lastRow = this.rows.first[height - 1]! + this.rows.count[height - 1]!;
     this.between = new Uint8Array((lastRow - this.firstRow) * width * 3);

@@ -62,6 +62,20 @@ describe("the resizer", () => {
     expect(new Resizer({ width: 9, height: 20 }, { width: 9, height: 8 }, "lanczos").run(wide)).toEqual(both);
   });
 
+  it.each(["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] as FilterName[])(
+    "takes a part of an axis that keeps its size: %s",
+    (filter) => {
+      const picture = noise(30, 20);
+      const box = { left: 3, top: 5, width: 11, height: 9 };
+      const whole = new Resizer(picture, { width: 14, height: 20 }, filter).run(picture.pixels);
+      const part = new Resizer(picture, { width: 14, height: 20 }, filter, box).run(picture.pixels);
+      for (let y = 0; y < box.height; y++) {
+        const at = ((y + box.top) * 14 + box.left) * 3;
+        expect(part.subarray(y * 33, (y + 1) * 33)).toEqual(whole.subarray(at, at + 33));
+      }
+    },
+  );
+
   it("averages pairs when a box filter halves", () => {
     const out = new Resizer({ width: 4, height: 1 }, { width: 2, height: 1 }, "box").run(
       Uint8Array.of(0, 10, 20, 100, 30, 41, 5, 5, 5, 7, 7, 7),
