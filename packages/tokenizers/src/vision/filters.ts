@@ -51,7 +51,10 @@ export function resampleTaps(name: FilterName, size: number, target: number, fro
   const first = new Int32Array(to - from);
   const count = new Int32Array(to - from);
   if (name === "nearest") {
-    for (let i = from; i < to; i++) first[i - from] = Math.min(size - 1, Math.floor((i + 0.5) * scale));
+    // Summed up as Pillow does it (libImaging/Geometry.c): at a border its rounding decides.
+    for (let i = 0, at = 0.5 * scale; i < to; i++, at += scale) {
+      if (i >= from) first[i - from] = Math.min(size - 1, Math.trunc(at));
+    }
     return { first, count: count.fill(1), width: 1, values: new Int32Array(to - from).fill(1 << coefficientBits) };
   }
   const filter = filters[name];

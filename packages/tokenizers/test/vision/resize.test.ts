@@ -76,6 +76,26 @@ describe("the resizer", () => {
     },
   );
 
+  it("takes the pixels that Pillow's nearest takes, whose steps are summed up", () => {
+    let moved = 0;
+    let wrong = 0;
+    for (let size = 1; size < 60; size++) {
+      const pixels = Uint8Array.from({ length: size * 3 }, (_, i) => Math.floor(i / 3));
+      for (let target = 1; target < 60; target++) {
+        const out = new Resizer({ width: size, height: 1 }, { width: target, height: 1 }, "nearest").run(pixels);
+        // libImaging/Geometry.c, ImagingScaleAffine.
+        const step = size / target;
+        let at = step * 0.5;
+        for (let x = 0; x < target; x++, at += step) {
+          if (out[3 * x] !== Math.trunc(at)) wrong++;
+          if (Math.trunc(at) !== Math.floor((x + 0.5) * step)) moved++;
+        }
+      }
+    }
+    expect(wrong).toBe(0);
+    expect(moved).toBeGreaterThan(0);
+  });
+
   it("averages pairs when a box filter halves", () => {
     const out = new Resizer({ width: 4, height: 1 }, { width: 2, height: 1 }, "box").run(
       Uint8Array.of(0, 10, 20, 100, 30, 41, 5, 5, 5, 7, 7, 7),
