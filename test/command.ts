@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished } from "vitest";
+import { treeBytes } from "../bench/lib/processes.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const bin = join(root, "packages/cli/bin/krait.js");
@@ -19,6 +20,8 @@ export interface Finished {
   code: number | undefined;
   stdout: string;
   stderr: string;
+  /** The most that it and what it had started held at a time, sampled every 10 ms; 0 where /proc does not tell. */
+  peakBytes: number;
 }
 
 export interface Running {
@@ -30,6 +33,9 @@ export interface Running {
 
 /** No command of these tests takes this long; one that does hangs. Milliseconds. */
 const patience = 45_000;
+
+/** No refusal needs more, whatever the input says of itself: Node with its libraries takes 150 MB, ffmpeg 50 MB. */
+const mostBytes = 512 * 2 ** 20;
 
 export interface StartOptions {
   cwd?: string;
@@ -49,15 +55,23 @@ export function start(args: readonly string[], { cwd, env, group = false }: Star
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text) => (stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
+  let peakBytes = 0;
+  const watch = setInterval(() => {
+    if (process.platform === "linux" && child.pid) peakBytes = Math.max(peakBytes, treeBytes(child.pid));
+  }, 10);
   const done = new Promise<Finished>((resolve, reject) => {
     const timer = setTimeout(() => {
       child.kill("SIGKILL");
       reject(new Error(`krait ${args.join(" ")} hangs\n${stderr}`));
     }, patience);
-    child.once("error", reject);
+    child.once("error", (error) => {
+      clearInterval(watch);
+      reject(error);
+    });
     child.once("close", (code) => {
       clearTimeout(timer);
-      resolve({ code: code ?? undefined, stdout, stderr });
+      clearInterval(watch);
+      resolve({ code: code ?? undefined, stdout, stderr, peakBytes });
     });
   });
   return { child, done, stderr: () => stderr };
@@ -91,10 +105,11 @@ export async function expectRefusal(
   expect((await readdir(folder)).sort()).toEqual(before);
 }
 
-/** The last words must be a sentence, a hint and a code; no stack. */
-export function expectFault({ stderr }: Finished, code: string | RegExp): void {
+/** The last words must be a sentence, a hint and a code; no stack; and it must not have cost much memory to say them. */
+export function expectFault({ stderr, peakBytes }: Finished, code: string | RegExp): void {
   const said = /^krait: (.+)\n {2}hint: (.+) {2}\[([A-Z0-9_]+)\]\n$/m.exec(stderr);
   expect(said, stderr).not.toBeNull();
   expect(said![3]).toMatch(typeof code === "string" ? new RegExp(`^${code}$`) : code);
   expect(stderr).not.toMatch(/^\s+at /m);
+  expect(peakBytes).toBeLessThan(mostBytes);
 }

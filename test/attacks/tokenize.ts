@@ -25,8 +25,8 @@ export async function expectTokenizeRefusal(
 }
 
 /** Start times of the rows. */
-export async function tokenizeStarts(folder: string, file: string): Promise<number[]> {
-  const { code, stderr } = await krait(args(file), { cwd: folder });
+export async function tokenizeStarts(folder: string, file: string, preset?: string): Promise<number[]> {
+  const { code, stderr } = await krait(args(file, preset), { cwd: folder });
   expect(code, stderr).toBe(0);
   await using written = await openSafetensors(join(folder, "out.safetensors"));
   return [...((await written.read("times")) as Float64Array)].filter((_, i) => i % 2 === 0);

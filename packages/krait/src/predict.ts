@@ -1,5 +1,5 @@
 import type { Limits } from "@krait/core";
-import { type MediaInfo, probe, type StreamInfo } from "@krait/media";
+import { checkDuration, type MediaInfo, probe, type StreamInfo } from "@krait/media";
 import { type EncoderConfig, patchesPerTubelet } from "@krait/nn";
 import {
   predictAudioTokens,
@@ -27,12 +27,18 @@ export interface PredictOptions {
   tokenizer: TextTokenizer | undefined;
   limits: Limits;
   signal?: AbortSignal | undefined;
+  /** What is known of files already; what is learnt is added. */
+  probes?: Map<string, Promise<MediaInfo>> | undefined;
 }
 
-/** Counts tokens before anything is decoded, from what the containers say. */
+/**
+ * Counts tokens before anything is decoded, from what the containers say.
+ *
+ * @throws what `probe()` throws, and InputError (MEDIA_TOO_LONG)
+ */
 export async function predictTokens(
   sources: readonly Source[],
-  { config, tokenizer, limits, signal }: PredictOptions,
+  { config, tokenizer, limits, signal, probes = new Map() }: PredictOptions,
 ): Promise<Prediction> {
   checkSources(sources);
   const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
@@ -40,7 +46,6 @@ export async function predictTokens(
   let exact = true;
   let seconds: number | undefined;
   let untimed = 0;
-  const probes = new Map<string, Promise<MediaInfo>>();
   for (const source of sources) {
     if (source.kind === "text") {
       const words = await readTextSource(source.input, signal ? { limits, signal } : { limits });
@@ -65,6 +70,9 @@ export async function predictTokens(
       ? 0
       : Math.min(source.options.end ?? Number.POSITIVE_INFINITY, (stream?.startSeconds ?? 0) + duration!);
     const length = Math.max(0, end - first);
+    // As decoding has it: what the container says counts too.
+    const whole = Math.min(source.options.end ?? Number.POSITIVE_INFINITY, info.durationSeconds ?? 0) - first;
+    checkDuration(Math.max(length, whole), source.path, limits);
     seconds = Math.max(seconds ?? 0, end);
     if (source.kind === "audio" && config.inputs.audio) {
       const count = predictAudioTokens(length, { stack: config.inputs.audio.stack });

@@ -9,6 +9,7 @@ import {
   checkChannels,
   checkDuration,
   checkPixels,
+  checkSampleRate,
   encryptedStream,
   limitRefusal,
   noStream,
@@ -151,6 +152,7 @@ function planJob(source: Source, info: MediaInfo, plan: DecodePlan): Job {
   if (plan.audio !== undefined) {
     const stream = pickStream(info, "audio", plan.audio.stream);
     checkChannels(stream.channels ?? 0, source.path, limits);
+    checkSampleRate(stream.sampleRate ?? 0, source.path);
     job.audio = { stream, sampleRate: plan.audio.sampleRate };
   }
   return job;

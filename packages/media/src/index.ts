@@ -2,6 +2,7 @@ export { decode } from "./decode.js";
 export type { DecodeOptions } from "./decode-options.js";
 export type { Fit } from "./filters.js";
 export { type ImageOptions, readImage } from "./image.js";
+export { checkDuration } from "./media-errors.js";
 export type { MediaInfo, StreamInfo } from "./media-info.js";
 export type { AudioPart, MediaPart, MediaStream, VideoPart } from "./media-part.js";
 export { maxFrameSeconds } from "./part-order.js";

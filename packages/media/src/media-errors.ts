@@ -45,6 +45,18 @@ export function checkDuration(seconds: number, path: string, limits: Limits): vo
   });
 }
 
+/** Hertz. Outside of these a header lies: a second of sound would become hours, or the reverse. */
+export const sampleRates = { least: 100, most: 768_000 };
+
+export function checkSampleRate(hertz: number, path: string): void {
+  if (hertz >= sampleRates.least && hertz <= sampleRates.most) return;
+  const { least, most } = sampleRates;
+  throw new InputError(`Expected a sample rate of ${least} to ${most} Hz for ${path} but received ${hertz} Hz`, {
+    code: "MEDIA_INVALID",
+    hint: "The header is damaged: export the sound again.",
+  });
+}
+
 export function checkChannels(channels: number, path: string, limits: Limits): void {
   if (channels >= 1 && channels <= limits.maxAudioChannels) return;
   throw new InputError(`Expected 1 to ${limits.maxAudioChannels} audio channels for ${path} but received ${channels}`, {

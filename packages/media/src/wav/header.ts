@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { InputError } from "@krait/core";
+import { checkSampleRate } from "../media-errors.js";
 
 export type WavEncoding = "int" | "float" | "alaw" | "mulaw";
 
@@ -21,8 +22,6 @@ export interface WavHeader {
 }
 
 const maxChunks = 1000;
-const minRate = 100;
-const maxRate = 768_000;
 /** Writers that cannot seek back leave these as the size: the data goes on to the end of the file. */
 const unknownSizes = new Set([0xffffffff, 0x7fffffff, 0x7ffff000]);
 
@@ -91,7 +90,7 @@ function parseFormat(chunk: Buffer, path: string) {
     throw invalid(path, `wav format ${tag} with ${bits} bits`);
   }
   if (channels === 0) throw invalid(path, "0 channels");
-  if (sampleRate < minRate || sampleRate > maxRate) throw invalid(path, `a sample rate of ${sampleRate} Hz`);
+  checkSampleRate(sampleRate, path);
   if (blockAlign !== (channels * bits) / 8) {
     throw invalid(path, `blocks of ${blockAlign} bytes for ${channels} channels of ${bits} bits`);
   }
