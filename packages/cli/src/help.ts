@@ -65,7 +65,7 @@ what comes out
 
 Tells what \`krait encode\` with the same options will take, without decoding and without running: tokens,
 seconds of media and memory. Memory is the planned working memory, weights, carried states, media on
-their way and the process itself; ffmpeg's own process comes on top.
+their way, the process itself and those of ffmpeg.
 
   --compare attention this model's state beside the keys and values of a stack of the same shape that
                       is all attention, from 1k to 1M tokens

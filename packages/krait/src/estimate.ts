@@ -1,14 +1,17 @@
+import { availableParallelism } from "node:os";
 import { limitsSchema, parseOptions } from "@krait/core";
+import type { MediaInfo } from "@krait/media";
 import { attentionBytesPerToken, type EncoderConfig, openCheckpoint, planEncoderMemory } from "@krait/nn";
 import { z } from "zod";
+import { chosenStream } from "./decoder-sharing.js";
 import { type LoadEncoderOptions, loadSchema, type ModelChoice, seeded } from "./encoder.js";
 import { openTokenizer } from "./open-tokenizer.js";
-import { DEFAULT_FPS } from "./pipeline.js";
+import { DEFAULT_FPS, groupDecoders } from "./pipeline.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { checkSources, type Source } from "./sources.js";
 
 const optionsSchema = loadSchema
-  .pick({ dtype: true, chunkTokens: true, maxTokens: true, slots: true, limits: true, signal: true })
+  .pick({ threads: true, dtype: true, chunkTokens: true, maxTokens: true, slots: true, limits: true, signal: true })
   .extend({
     /** Sets this model's state beside the keys and values of a stack of full attention. */
     compare: z.literal("attention").optional(),
@@ -16,7 +19,7 @@ const optionsSchema = loadSchema
 
 export type EstimateOptions = Pick<
   LoadEncoderOptions,
-  "dtype" | "chunkTokens" | "maxTokens" | "slots" | "limits" | "signal"
+  "threads" | "dtype" | "chunkTokens" | "maxTokens" | "slots" | "limits" | "signal"
 > & {
   compare?: "attention" | undefined;
 };
@@ -37,8 +40,10 @@ export interface Estimate {
     states: number;
     /** Planned working memory of one run. */
     arena: number;
-    /** Frames, samples and features on their way; the decoder's own process is not counted. */
+    /** Frames, samples and features on their way. */
     media: number;
+    /** ffmpeg's own processes. */
+    decoder: number;
     /** Node, the libraries and what its collector leaves lying for a while. */
     process: number;
   };
@@ -46,8 +51,17 @@ export interface Estimate {
   comparison?: { tokens: number; stateBytes: number; keyValueBytes: number }[];
 }
 
-/** Resident bytes of a process that has loaded everything and encoded a few chunks of a small model, less its buffers. */
-const PROCESS_BYTES = 176 * 2 ** 20;
+const MIB = 2 ** 20;
+/** Node with this SDK, the kernels and oneDNN opened, before a model is loaded: measured on Linux with Node 20. */
+const RUNTIME_BYTES = 97 * MIB;
+/** What the collector lets lie: V8's young generation, three semi-spaces of 16 MiB. */
+const COLLECTOR_BYTES = 3 * 16 * MIB;
+/** An ffmpeg process that decodes a picture of no size: its libraries and buffers, measured with ffmpeg 5.1. */
+const DECODER_BYTES = 59 * MIB;
+/** Frames that a decoder holds: references and what it puts into order, and per thread the one in work and the one it stands on. */
+const [FRAMES_KEPT, FRAMES_PER_THREAD] = [4, 2];
+/** Of 4:2:0, the common pixel format, with the borders that motion vectors may point into. */
+const BYTES_PER_PIXEL = 1.6;
 const SAMPLE_RATE = 16000;
 
 /**
@@ -61,7 +75,7 @@ export async function estimate(
   options: EstimateOptions = {},
 ): Promise<Estimate> {
   const parsed = parseOptions(optionsSchema, options, "estimate()");
-  const { dtype, chunkTokens, maxTokens, slots, compare, limits, signal } = parsed;
+  const { threads, dtype, chunkTokens, maxTokens, slots, compare, limits, signal } = parsed;
   checkSources(sources);
   const bounds = limits ?? limitsSchema.parse({});
   const folder = typeof model === "string" ? model : undefined;
@@ -69,11 +83,13 @@ export async function estimate(
   await checkpoint.close();
   const { config } = checkpoint;
   const tokenizer = config.inputs.text ? await openTokenizer(config.inputs.text, folder, bounds) : undefined;
+  const probes = new Map<string, Promise<MediaInfo>>();
   const { tokens, exact, byModality, seconds } = await predictTokens(sources, {
     config,
     tokenizer,
     limits: bounds,
     signal,
+    probes,
   });
   // Full attention takes what it is given room for, or what these sources need.
   const planned = planEncoderMemory(config, {
@@ -87,7 +103,8 @@ export async function estimate(
     states: planned.stateBytes * slots,
     arena: planned.arenaBytes,
     media: mediaBytes(sources, config, chunkTokens),
-    process: PROCESS_BYTES,
+    decoder: await decoderBytes(sources, probes, threads),
+    process: RUNTIME_BYTES + COLLECTOR_BYTES,
   };
   return {
     tokens,
@@ -108,6 +125,25 @@ function compareAttention(config: EncoderConfig, dtype: "f32" | "bf16") {
     const { stateBytes } = planEncoderMemory(config, { dtype, slots: 1, contextTokens: tokens });
     return { tokens, stateBytes, keyValueBytes: tokens * perToken };
   });
+}
+
+/** One process for each file and range; wav files and images are read without. */
+async function decoderBytes(
+  sources: readonly Source[],
+  probes: ReadonlyMap<string, Promise<MediaInfo>>,
+  threads: number | undefined,
+): Promise<number> {
+  let bytes = 0;
+  for (const { path, video } of groupDecoders(sources)) {
+    const info = await probes.get(path);
+    if (!info || info.container === "wav" || info.streams.every(({ kind }) => kind === "image")) continue;
+    bytes += DECODER_BYTES;
+    const { width = 0, height = 0 } = (video && chosenStream(info, video.source)) ?? {};
+    // ffmpeg's own choice is a thread more than there are cores, up to 16.
+    const frames = FRAMES_KEPT + FRAMES_PER_THREAD * (threads ?? Math.min(16, availableParallelism() + 1));
+    bytes += width * height * BYTES_PER_PIXEL * frames;
+  }
+  return Math.ceil(bytes);
 }
 
 /** One window of every source, as decoded and as tokens, the chunks being filled and run, and features on their way out. */

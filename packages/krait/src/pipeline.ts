@@ -82,7 +82,8 @@ export async function* openSequence(
   }
 }
 
-function groupDecoders(sources: readonly Source[]): Decoder[] {
+/** Which sources share a file and a range. */
+export function groupDecoders(sources: readonly Source[]): Decoder[] {
   const decoders: Decoder[] = [];
   for (const [index, source] of sources.entries()) {
     if (source.kind === "text") continue;

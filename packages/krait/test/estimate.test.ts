@@ -1,4 +1,5 @@
-import { estimate, loadEncoder, text, video } from "krait";
+import { execFileSync } from "node:child_process";
+import { audio, estimate, loadEncoder, type Source, text, video } from "krait";
 import { describe, expect, it } from "vitest";
 import { built, folderOfTests, makeClip, tiny, tinyConfig } from "../../../test/fixtures.js";
 
@@ -10,7 +11,8 @@ describe("estimate()", () => {
     const one = await estimate(tiny, [words]);
     const { memory, peakBytes } = one;
     expect(one).toMatchObject({ tokens: 11, exact: true, seconds: 0 });
-    expect(Object.values(memory).every((bytes) => bytes > 0)).toBe(true);
+    expect(memory.decoder).toBe(0);
+    expect(Object.values({ ...memory, decoder: 1 }).every((bytes) => bytes > 0)).toBe(true);
     expect(Object.values(memory).reduce((a, b) => a + b)).toBe(peakBytes);
     expect((await estimate(tiny, [text("long ".repeat(1e5))])).peakBytes).toBe(peakBytes);
     const small = await estimate(tiny, [words], { chunkTokens: 64 });
@@ -18,6 +20,25 @@ describe("estimate()", () => {
     const halved = await estimate(tiny, [words], { dtype: "bf16" });
     expect(halved.memory.weights).toBeLessThan(memory.weights);
     expect((await estimate(tiny, [words], { slots: 8 })).memory.states).toBe(2 * memory.states);
+  });
+
+  it("counts a decoder for each file that needs one, by its size and threads", async () => {
+    const [small, large] = [
+      makeClip(at("small.mp4"), { seconds: 1 }),
+      makeClip(at("large.mp4"), { seconds: 1, size: "640x480" }),
+    ];
+    const decoder = async (sources: Source[], threads = 1) =>
+      (await estimate(tiny, sources, { threads })).memory.decoder;
+    const one = await decoder([video(small)]);
+    expect(one).toBeGreaterThan(0);
+    expect(await decoder([video(small), audio(small)])).toBe(one);
+    expect(await decoder([video(small), audio(small, { start: 0.5 })])).toBeGreaterThan(1.9 * one);
+    const [narrow, wide] = [await decoder([video(large)]), await decoder([video(large)], 3)];
+    expect(narrow).toBeGreaterThan(one);
+    // Four frames more.
+    expect(wide - narrow).toBeGreaterThanOrEqual(4 * 640 * 480 * 1.5);
+    execFileSync("ffmpeg", ["-v", "error", "-nostdin", "-i", small, "-vn", at("sound.wav")]);
+    expect(await decoder([audio(at("sound.wav"))])).toBe(0);
   });
 
   it("sets a state that stays beside keys and values that grow", async () => {

@@ -11,8 +11,8 @@ export const estimate: Command = async (argv, { signal, print }) => {
   const sdk = await loadSdk();
   const note = (text: string) => void (plan.quiet || process.stderr.write(`${text}\n`));
   const sources = await openSources(sdk, plan, note, signal);
-  const { dtype, chunkTokens, maxTokens } = plan.encoder;
-  const options = { dtype, chunkTokens, maxTokens, compare: plan.compare, signal };
+  const { threads, dtype, chunkTokens, maxTokens } = plan.encoder;
+  const options = { threads, dtype, chunkTokens, maxTokens, compare: plan.compare, signal };
   const result = await sdk.estimate(plan.model, sources, options);
   // JSON has no undefined: a duration that nobody knows is null.
   print(plan.json ? `${JSON.stringify({ ...result, seconds: result.seconds ?? null })}\n` : summary(result));
