@@ -3,6 +3,7 @@
 // Every bench/rows/*.mjs exports `rows`: an array of { id, run }, with `run(kit)` giving one flat record of numbers and strings (a result),
 // or { skipped: "why" }. By custom: `ms` (median), `floorMs` (roofline), `baselineMs` and `ratio`, or rates as `tokensPerSecond`.
 import { readdirSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { commitOf } from "../scripts/gpu/commit.mjs";
 import { openKit } from "./lib/kit.mjs";
@@ -40,7 +41,8 @@ for (const { id, run } of chosen) {
     result = { failure: error.message };
     process.exitCode = 1;
   }
-  results.push({ id, ...result });
+  // Beside two threads of its own, whatever else the machine does shows in times of the clock.
+  results.push({ id, ...result, load: loadavg()[0] });
   const fields = Object.entries(result).map(([name, value]) => `${name} ${shown(value)}`);
   console.log(`${id.padEnd(36)} ${fields.join("  ")}  [${((performance.now() - began) / 1000).toFixed(1)} s]`);
 }

@@ -70,7 +70,7 @@ double gflops(const F& work) {
 #pragma omp parallel reduction(+ : all)
     all += work();
     operations = all;
-  });
+  }).ms;
   return operations / ms / 1e6;
 }
 
@@ -84,7 +84,7 @@ void machine() {
   const double copy = median_ms(7, [&] {
 #pragma omp parallel for schedule(static)
     for (size_t at = 0; at < count; at += kPiece) std::memcpy(&to[at], &from[at], kPiece);
-  });
+  }).ms;
   long sum = 0;
   const double read = median_ms(7, [&] {
     long all = 0;
@@ -92,7 +92,7 @@ void machine() {
 #pragma omp parallel for schedule(static) reduction(+ : all)
     for (size_t i = 0; i < count / sizeof(long); ++i) all += data[i];
     sum += all;
-  });
+  }).ms;
   sink = static_cast<float>(sum);
   std::printf("{\"copyGbs\":%.1f,\"readGbs\":%.1f,\"f32Gflops\":%.0f", 2.0 * count / copy / 1e6, count / read / 1e6, gflops(f32_work));
 #if defined(__AVX512BF16__)

@@ -10,7 +10,7 @@ float silu(float x) { return x / (1 + std::exp(-x)); }
 
 }  // namespace
 
-double selective_scan(long tokens, long channels, long states) {
+Times selective_scan(long tokens, long channels, long states) {
   const auto x = random_floats(tokens * channels, -1, 1);
   const auto dt = random_floats(tokens * channels, -1, 1);
   const auto z = random_floats(tokens * channels, -1, 1);
@@ -40,7 +40,7 @@ double selective_scan(long tokens, long channels, long states) {
   });
 }
 
-double ssd_scan(long tokens, long heads, long head_dim, long state_size) {
+Times ssd_scan(long tokens, long heads, long head_dim, long state_size) {
   const auto x = random_floats(tokens * heads * head_dim, -1, 1);
   const auto dt = random_floats(tokens * heads, -1, 1);
   const auto a_log = random_floats(heads, 0, 2);
@@ -69,7 +69,7 @@ double ssd_scan(long tokens, long heads, long head_dim, long state_size) {
   });
 }
 
-double causal_conv1d(long tokens, long channels, long width) {
+Times causal_conv1d(long tokens, long channels, long width) {
   const auto x = random_floats(tokens * channels, -1, 1);
   const auto weight = random_floats(channels * width, -1, 1);
   const auto bias = random_floats(channels, -1, 1);

@@ -57,11 +57,11 @@ function product(tokens, dtype, columns, depth) {
 }
 
 async function against(kit, program, work, baseline) {
-  const { ms, bestMs } = await kit.timeProgram(program);
-  const result = { ms, bestMs, floorMs: kit.floorMs(work) };
+  const { ms, bestMs, cpuMs } = await kit.timeProgram(program);
+  const result = { ms, bestMs, cpuMs, floorMs: kit.floorMs(work) };
   if (!baseline) return { ...result, gflops: work.flops / ms / 1e6 };
-  const { ms: baselineMs } = await kit.native(...baseline);
-  return { ...result, baselineMs, ratio: baselineMs / ms };
+  const { ms: baselineMs, cpuMs: baselineCpuMs } = await kit.native(...baseline);
+  return { ...result, baselineMs, baselineCpuMs, ratio: baselineMs / ms, ratioPerCore: baselineCpuMs / cpuMs };
 }
 
 const bytesOf = (dtype) => (dtype === "bf16" ? 2 : 4);

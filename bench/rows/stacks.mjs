@@ -22,10 +22,12 @@ const prefill = (kind, dtype) => ({
   run: async (kit) => {
     const length = kit.quick ? 512 : 2048;
     const program = stack({ length, layout: layouts[kind], dtype });
-    const { ms, bestMs, byOp } = await kit.timeProgram(program, { repeats: 3 });
+    const { ms, bestMs, cpuMs, byOp } = await kit.timeProgram(program, { repeats: 3 });
     const flops = productFlops(program, false) * length;
     const floorMs = kit.floorMs({ flops, bf16: dtype === "bf16" });
-    return { tokensPerSecond: (length / ms) * 1000, ms, bestMs, tokens: length, gemmFloorMs: floorMs, ...shares(byOp) };
+    const perSecond = (milliseconds) => (length / milliseconds) * 1000;
+    const rates = { tokensPerSecond: perSecond(ms), tokensPerCpuSecond: perSecond(cpuMs) };
+    return { ...rates, ms, bestMs, cpuMs, tokens: length, gemmFloorMs: floorMs, ...shares(byOp) };
   },
 });
 
@@ -33,12 +35,13 @@ const step = (kind, dtype, head) => ({
   id: `step/${kind}/${dtype}${head ? "/head" : ""}`,
   run: async (kit) => {
     const program = stack({ length: 1, layout: layouts[kind], dtype, head });
-    const { ms, bestMs, byOp } = await kit.timeProgram(program, { warmup: 5, repeats: kit.quick ? 20 : 100 });
+    const { ms, bestMs, cpuMs, byOp } = await kit.timeProgram(program, { warmup: 5, repeats: kit.quick ? 20 : 100 });
     const bytes = (productFlops(program, head) / 2) * (dtype === "bf16" ? 2 : 4);
     return {
       stepsPerSecond: 1000 / ms,
       ms,
       bestMs,
+      cpuMs,
       weightsFloorMs: bytes / kit.machine.readGbs / 1e6,
       ...shares(byOp),
     };
