@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors, writeSafetensors } from "@krait/formats";
 import { describe, expect, test } from "vitest";
+import { randomState, sizesOf } from "../packages/nn/test/published-encoders.js";
 import { canEncode, emptyFolder, expectFault, krait } from "./command.js";
 
 const fixture = (name: string) =>
@@ -77,6 +78,32 @@ describe.skipIf(!canEncode)("krait inspect and generate", () => {
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ family: "bamba", vocabularySize: 160, contextTokens: 4096 });
     expect((await krait(["inspect", fixture("bamba_sharded")])).stdout).toContain("3 mamba2, 4 gatedMlp, 1 attention");
+  });
+
+  test("inspect says what an encoder of clips takes", async () => {
+    const folder = await emptyFolder();
+    const state = randomState(1, 2, sizesOf(20, 4), "v2", {
+      cls_token: [1, 1, 20],
+      pos_embed: [1, 5, 20],
+      "patch_embed.proj.weight": [20, 3, 8, 8],
+      "patch_embed.proj.bias": [20],
+      "head.weight": [7, 20],
+      "head.bias": [7],
+    });
+    const tensors = Object.entries(state).map(([name, t]) => [name, { dtype: "f32" as const, ...t }]);
+    await writeSafetensors(join(folder, "model.safetensors"), Object.fromEntries(tensors));
+    const config = { embed_dim: 20, depth: 2, d_state: 4, img_size: 16, patch_size: 8, stride: 8, num_classes: 7 };
+    await writeFile(join(folder, "config.json"), JSON.stringify({ model_type: "vim", ...config }));
+    const { code, stdout } = await krait(["inspect", folder, "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      kind: "model",
+      family: "vim",
+      tokens: 5,
+      dim: 20,
+      input: [1, 3, 16, 16],
+    });
+    expect((await krait(["inspect", folder])).stdout).toMatch(/vim: 2 mamba1; width 20, 7 classes\n.*1 x 3 x 16 x 16/);
   });
 
   test("generate asks for a prompt and a tokenizer", async () => {

@@ -157,11 +157,12 @@ krait inspect FEATURES [--json]
 
 Tells what a published model is, from its config and the headers of its weights: layers, parameters,
 memory per dtype, state per sequence, operations per token. --context is the number of tokens that
-attention layers are counted for (default 4096). Of a feature file (.safetensors, .npy) or of what an
+attention layers are counted for (default 4096). Of an encoder of clips (VideoMamba, Vim, AuM) it tells
+the clip's sizes, its tokens and operations per clip. Of a feature file (.safetensors, .npy) or of what an
 unfinished run has written (F.partial): tokens, numbers per token, dtype, modalities and the span of time.
 
   --json              one object; its kind is model, features or partial, dim the width; tokens of a
-                      model are null
+                      language model are null, of an encoder of clips those of one clip
 `,
   download: `krait download ORGANISATION/NAME [options]
 

@@ -19,6 +19,7 @@ export {
   parseEncoderConfig,
   planEncoderMemory,
 } from "./encoder.js";
+export * from "./encoders/index.js";
 export * from "./families/index.js";
 export * from "./generation/index.js";
 export * from "./layers/index.js";

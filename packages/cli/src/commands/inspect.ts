@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import type { FeatureReport, ModelReport } from "krait";
+import type { FeatureEncoderReport, FeatureReport, ModelReport } from "krait";
 import { help, numberOption, parseArguments } from "../arguments.js";
 import { oneLine, UsageFault } from "../fault.js";
 import { bytes, count, duration } from "../format.js";
@@ -34,6 +34,12 @@ export const inspect: Command = async (argv, { print, signal }) => {
     print(json ? `${JSON.stringify(report)}\n` : describeFeatures(folder, report));
     return 0;
   }
+  const encoder = await sdk.inspectFeatureEncoder(folder);
+  if (encoder) {
+    const { width: dim, ...rest } = encoder;
+    print(json ? `${JSON.stringify({ kind: "model", dim, width: dim, ...rest })}\n` : describeEncoder(folder, encoder));
+    return 0;
+  }
   const report = await sdk.inspectModel(folder, contextTokens === undefined ? {} : { contextTokens });
   print(
     json
@@ -55,6 +61,19 @@ function describe(folder: string, report: ModelReport): string {
     `  weights     ${bytes(report.bytes.stored)} on disk; ${bytes(report.bytes.f32)} in f32, ${bytes(report.bytes.bf16)} in bf16`,
     `  state       ${bytes(stateBytes.f32)} per sequence in f32, ${bytes(stateBytes.bf16)} in bf16, ${state}`,
     `  compute     ${(flopsPerToken / 1e6).toPrecision(3)} MFLOP per token${contextTokens === undefined ? "" : " at full context"}`,
+    "",
+  ].join("\n");
+}
+
+function describeEncoder(folder: string, report: FeatureEncoderReport): string {
+  const { family, width, blocks, parameters, input, tokens, classes, flopsPerClip } = report;
+  return [
+    oneLine(folder),
+    `  ${family}: ${blocks.length} ${blocks[0]}; width ${count(width)}${classes > 0 ? `, ${count(classes)} classes` : ""}`,
+    `  clip        ${input.map(count).join(" x ")} numbers, ${count(tokens)} tokens, run whole`,
+    `  parameters  ${count(parameters)}`,
+    `  weights     ${bytes(report.bytes.stored)} on disk; ${bytes(report.bytes.f32)} in f32, ${bytes(report.bytes.bf16)} in bf16`,
+    `  compute     ${(flopsPerClip / 1e9).toPrecision(3)} GFLOP per clip`,
     "",
   ].join("\n");
 }

@@ -1,4 +1,13 @@
-export { type GenerationSnapshot, inspectModel, type ModelReport, type ParityReport } from "@krait/nn";
+export {
+  type ClipFeatures,
+  type FeatureEncoderReport,
+  type GenerationSnapshot,
+  inspectFeatureEncoder,
+  inspectModel,
+  type ModelReport,
+  type ParityReport,
+} from "@krait/nn";
+export { ClipEncoder, type LoadClipEncoderOptions, loadClipEncoder, type ReadClipOptions } from "./clip-encoder.js";
 export {
   type GeneratedText,
   type GenerateOptions,
