@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { loadEncoder, text } from "../src/index.js";
+import { estimate, loadEncoder, text } from "../src/index.js";
 
 const config = (layout: string) => ({
   model_type: "krait_encoder",
@@ -28,4 +28,16 @@ test("an encoder that looks ahead runs a sequence whole or not at all", async ()
   } finally {
     await encoder.close();
   }
+});
+
+test("an estimate sets mixers that look ahead beside as many layers of attention", async () => {
+  const compared = async (layout: string) => {
+    const { comparison } = await estimate({ seed: 1, config: config(layout) }, [text("The river")], {
+      compare: "attention",
+    });
+    return comparison!.at(-1)!;
+  };
+  const [causal, ahead] = [await compared("M2 G M2"), await compared("M2r G M2b")];
+  expect(ahead).toMatchObject({ tokens: causal.tokens, keyValueBytes: causal.keyValueBytes, stateBytes: 0 });
+  expect(causal.stateBytes).toBeGreaterThan(0);
 });

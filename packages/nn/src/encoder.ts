@@ -116,13 +116,14 @@ export function planEncoderMemory(config: EncoderConfig, options: ModelOptions =
 }
 
 /**
- * Bytes of keys and values that each token adds in a stack of the same width in which every layer with a state is full attention, with this
- * config's heads.
+ * Bytes of keys and values that each token adds in a stack of the same width in which every mixer is full attention, with this config's
+ * heads.
  */
 export function attentionBytesPerToken({ stack: options }: EncoderConfig, dtype: "f32" | "bf16" = "f32"): number {
-  const stack = new Stack(options);
-  const { states: own } = stack.blueprint();
-  const mixers = stack.layers.filter(({ prefix }) => own.some(({ name }) => name.startsWith(`${prefix}.`)));
+  const { layers, width } = new Stack(options);
+  // Kinds that carry a state as they are by default; one that looks ahead carries none here.
+  const shell = { width, layerCount: layers.length };
+  const mixers = layers.filter(({ kind }) => kind.states(kind.schema.parse({}), shell).length > 0);
   const attention = { ...options.attention, window: "full" as const };
   const { states } = new Stack({ ...options, layout: mixers.map(() => "A"), attention }).blueprint();
   return states
