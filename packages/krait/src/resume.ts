@@ -20,7 +20,7 @@ export interface Resumable {
   state: RunState;
 }
 
-/** Describes a run for `loadRunState`. Throws what `stat` of a source throws as `InputError` (SOURCE_NOT_FOUND). */
+/** Describes a run for `loadRunState`. Throws what `stat` of a source throws as `InputError` (SOURCE_NOT_FOUND, FILE_NOT_FOUND). */
 export async function runIdentity(
   encoder: Encoder,
   sources: readonly Source[],
@@ -44,7 +44,8 @@ async function describe(source: Source): Promise<unknown> {
   const path = source.kind === "text" ? (source.input as { file: string }).file : source.path;
   const found = await stat(path).catch((cause: NodeJS.ErrnoException) => {
     throw new InputError(expected("an existing file", path, cause.code), {
-      code: "SOURCE_NOT_FOUND",
+      // As reading it would say, a little later.
+      code: source.kind === "text" ? "FILE_NOT_FOUND" : "SOURCE_NOT_FOUND",
       hint: "Check the spelling and the folder the command runs in.",
       cause,
     });
