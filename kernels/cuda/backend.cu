@@ -10,6 +10,7 @@
 
 #include "cublaslt.h"
 #include "cuda.h"
+#include "pairs.h"
 
 namespace krait::cuda {
 namespace {
@@ -188,6 +189,7 @@ Status start(Device* device, int32_t index) {
   }
   cuda.device = index;
   cuda.multiprocessors = properties.multiProcessorCount;
+  cuda.waits_for_inputs = properties.major == 9;
   cuda.shared_memory_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
   if (!ok(cudaStreamCreateWithFlags(&cuda.stream, cudaStreamNonBlocking), "a stream")) return status;
   for (Lane* lane : {&device->up, &device->down}) {
@@ -447,6 +449,10 @@ void run(void* device, int64_t op, const Call* call, Status* status) {
   }
 }
 
+bool run_pair(void* device, int64_t op, const Call* call, int64_t next_op, const Call* next, Status* status) {
+  return run_as_one(op, *call, next_op, *next, static_cast<const Device*>(device)->cuda, status);
+}
+
 void synchronize(void* opened, Status* status) {
   Device& device = *static_cast<Device*>(opened);
   const Cuda& cuda = device.cuda;
@@ -530,6 +536,6 @@ void describe(void* device, char* json, int64_t capacity) {
 extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
   using namespace krait::cuda;
   static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
-                                            release, upload, download, fill, allocate_host, release_host, enqueue_upload, enqueue_download, checkpoint, wait, run,          synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
+                                            release, upload, download, fill, allocate_host, release_host, enqueue_upload, enqueue_download, checkpoint, wait, run, run_pair, synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
   return &table;
 }

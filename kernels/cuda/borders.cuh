@@ -27,10 +27,17 @@ struct Sequences {
   __device__ int32_t slot(int32_t s) const { return state_index == nullptr ? -1 : state_index[s]; }
   __device__ int64_t start(int32_t s) const { return position == nullptr ? 0 : position[s]; }
 
-  __device__ bool is_valid(int32_t s) const {
-    const int32_t from = borders[s], to = borders[s + 1];
+  __device__ bool is_valid(int32_t s) const { return of_sequence(s).valid && start(s) >= 0; }
+
+  // All that a step asks of its sequence, read at once.
+  struct Own {
+    int32_t from, to, slot;
+    bool valid;
+  };
+  __device__ __forceinline__ Own of_sequence(int32_t s) const {
+    const int32_t from = borders[s], to = borders[s + 1], own_slot = slot(s);
     const bool inside = from >= 0 && from <= to && to <= tokens && (s > 0 || from == 0) && (s + 1 < count || to == tokens);
-    return inside && slot(s) >= -1 && slot(s) < slots && start(s) >= 0;
+    return {from, to, own_slot, inside && own_slot >= -1 && own_slot < slots};
   }
 };
 

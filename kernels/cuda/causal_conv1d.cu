@@ -213,6 +213,57 @@ __global__ void __launch_bounds__(128) tail_kernel(const Conv<E> a, int32_t part
   }
 }
 
+// Runs of a few tokens: a thread has a channel of a sequence, its outputs and its tail. Blocks: parts of the channels × S.
+// Sums in the same order as above.
+constexpr int32_t kWidest = 8;
+
+template <typename E>
+__global__ void __launch_bounds__(128) short_kernel(const Conv<E> a) {
+  const int32_t sequence = static_cast<int32_t>(blockIdx.y), c = static_cast<int32_t>(blockIdx.x * 128 + threadIdx.x), tail = a.W - 1;
+  float weight[kWidest], past[kWidest];
+  let_next_begin();
+  const bool inside = c < a.C;
+#pragma unroll
+  for (int32_t w = 0; w < kWidest; ++w) weight[w] = inside && w < a.W ? a.weight[c * a.weight_row + w] : 0.0f;
+  const float bias = inside && a.bias != nullptr ? a.bias[c] : 0.0f;
+  if (!a.sequences.is_valid(sequence)) {
+    wait_for_inputs();
+    if (threadIdx.x == 0) refuse<kConv>(a.error_word);
+    return;
+  }
+  const int32_t from = a.sequences.borders[sequence], to = a.sequences.borders[sequence + 1];
+  if (!inside || from == to) return;
+  const int32_t slot = a.sequences.slot(sequence);
+  float* state = slot < 0 ? nullptr : a.state + slot * a.state_slot + c;
+#pragma unroll
+  for (int32_t w = 0; w + 1 < kWidest; ++w) past[w] = state != nullptr && w < tail ? state[static_cast<int64_t>(w) * a.C] : 0.0f;
+  wait_for_inputs();
+  for (int32_t t = from; t < to; ++t) {
+    const float now = to_float(a.x[t * a.x_row + c]);
+    float sum = bias;
+#pragma unroll
+    for (int32_t w = 0; w + 1 < kWidest; ++w) {
+      if (w < tail) sum = fmaf(weight[w], past[w], sum);
+    }
+    float last = weight[0];
+#pragma unroll
+    for (int32_t w = 1; w < kWidest; ++w) {
+      if (w == tail) last = weight[w];
+    }
+    sum = fmaf(last, now, sum);
+#pragma unroll
+    for (int32_t w = 0; w + 1 < kWidest; ++w) {
+      if (w + 1 < tail) past[w] = past[w + 1];
+      else if (w + 1 == tail) past[w] = now;
+    }
+    a.y[t * a.y_row + c] = from_float<E>(a.silu ? silu_fast(sum) : sum);
+  }
+#pragma unroll
+  for (int32_t w = 0; w + 1 < kWidest; ++w) {
+    if (state != nullptr && w < tail) state[static_cast<int64_t>(w) * a.C] = past[w];
+  }
+}
+
 template <int kW, typename E>
 void launch(const Conv<E>& a, const Cuda& cuda) {
   // Shorter runs until the device is full; no sum depends on where a run begins.
@@ -242,6 +293,9 @@ Status run(const CausalConv1dArgs& a, const Cuda& cuda) {
   conv.error_word = cuda.error_word;
 
   const int64_t parts = divide_up(conv.C, 128);
+  if (T <= kFewRows && S <= kFewRows && conv.W <= kWidest) {
+    return launch_early("causal_conv1d", cuda, short_kernel<E>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(S)), dim3(128), conv);
+  }
   // Runs of full length, or shorter ones that only fill the device.
   if (std::max(S * parts, divide_up(T, kLongestRun) * parts) > INT32_MAX) {
     return error(StatusCode::invalid_argument, "Expected fewer tokens or sequences in one run of causal_conv1d but received %lld and %lld",
@@ -273,7 +327,7 @@ Status run_any(const CausalConv1dArgs& a, const Cuda& cuda) {
 Status causal_conv1d(const CausalConv1dArgs& a, const Cuda& cuda) {
   using Args = CausalConv1dArgs;
   if (!a.reverse) return run_any(a, cuda);
-  return with_mirror("causal_conv1d", a, {&Args::x, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
+  return with_mirror("causal_conv1d", a, {&Args::x, &Args::y}, cuda, run_any);
 }
 
 }  // namespace krait::cuda

@@ -17,7 +17,9 @@ struct Cuda {
   int32_t shared_memory_limit = 0;  // bytes one block may ask for
   // A device word; a kernel that meets data it must refuse sets it to 1 + the op's number. Read at synchronize.
   int32_t* error_word = nullptr;
-  // Workspace for cuBLASLt.
+  // The machine code that runs here is compiled for Hopper, whose kernels may begin before others end and wait for their inputs.
+  bool waits_for_inputs = false;
+  // For whichever op runs: cuBLASLt's workspace, the segments of selective_scan.
   void* workspace = nullptr;
   int64_t workspace_bytes = 0;
 };

@@ -26,6 +26,8 @@ struct GatedRmsNorm {
   __device__ __forceinline__ int64_t token_of(int64_t row) const { return groups == 1 ? row : row / groups; }
   __device__ __forceinline__ int64_t place_of(int64_t row, int32_t at) const { return (groups == 1 ? 0 : row % groups * width) + at; }
 
+  __device__ __forceinline__ void warm(int64_t row, int32_t at) const { touch(weight + place_of(row, at)); }
+
   template <bool kWide>
   __device__ __forceinline__ void fetch(Fetched& to, int64_t row, int32_t at) const {
     to.x.template fetch<kWide>(x.row(token_of(row)) + place_of(row, at), width - at);

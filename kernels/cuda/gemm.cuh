@@ -17,8 +17,14 @@ struct Product {
   LinearArgs::Activation activation;
 };
 
+Product product_of(const LinearArgs& a);
+
 // Every row of y is summed in the same order, whatever the number of rows.
 Status own_product(const Product& p, const Cuda& cuda);
+
+// The same for a step of a few tokens, which is bound by reading the weights once. Every row is summed in the same order here too.
+bool takes_few_rows(const Product& p);
+Status few_rows_product(const Product& p, const Cuda& cuda);
 
 // y = f(y + bias) in place, for what a product left to do.
 Status bias_activation(const Product& p, const Cuda& cuda);

@@ -20,6 +20,11 @@ struct LayerNorm {
     Raw<R, kNormPack> residual;
   };
 
+  __device__ __forceinline__ void warm(int64_t, int32_t at) const {
+    touch(weight + at);
+    if (bias != nullptr) touch(bias + at);
+  }
+
   template <bool kWide>
   __device__ __forceinline__ void fetch(Fetched& to, int64_t row, int32_t at) const {
     to.x.template fetch<kWide>(x.row(row) + at, width - at);

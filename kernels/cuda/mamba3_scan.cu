@@ -231,7 +231,7 @@ Status run_any(const Mamba3ScanArgs& a, const Cuda& cuda) {
 Status mamba3_scan(const Mamba3ScanArgs& a, const Cuda& cuda) {
   using Args = Mamba3ScanArgs;
   if (!a.reverse) return run_any(a, cuda);
-  return with_mirror("mamba3_scan", a, {&Args::x, &Args::dt, &Args::a, &Args::trap, &Args::angle, &Args::B, &Args::C, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
+  return with_mirror("mamba3_scan", a, {&Args::x, &Args::dt, &Args::a, &Args::trap, &Args::angle, &Args::B, &Args::C, &Args::y}, cuda, run_any);
 }
 
 }  // namespace krait::cuda

@@ -24,7 +24,7 @@ static __global__ void __launch_bounds__(256) mirror_kernel(const int32_t* borde
   if (slots != nullptr && i < count) mirrored_slots[i] = slots[count - 1 - i];
 }
 
-// kernel(mirror image of `a`), whose operands with a row per token are `rows`. The borders' image takes the first part of the scratch memory.
+// kernel(mirror image of `a`, device), whose operands with a row per token are `rows`. The borders' image takes the first part of the scratch memory.
 template <typename Args, typename Kernel>
 Status with_mirror(const char* op, Args a, std::initializer_list<Tensor Args::*> rows, const Cuda& cuda, const Kernel& kernel) {
   const int64_t count = a.cu_seqlens.dim[0] - 1;
@@ -44,7 +44,10 @@ Status with_mirror(const char* op, Args a, std::initializer_list<Tensor Args::*>
   a.scratch = static_cast<char*>(a.scratch) + scratch.used();
   a.scratch_bytes -= scratch.used();
   for (const auto row : rows) a.*row = mirrored(a.*row);
-  return kernel(a);
+  // The borders come from a kernel now: none may begin before it has ended.
+  Cuda in_turn = cuda;
+  in_turn.waits_for_inputs = false;
+  return kernel(a, in_turn);
 }
 
 }  // namespace krait::cuda

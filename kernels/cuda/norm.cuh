@@ -1,6 +1,7 @@
 // The walk that the norms share: a warp or a few per row, the row held in registers between its two uses.
 #pragma once
 
+#include "early.cuh"
 #include "reduce.cuh"
 #include "rows.cuh"
 
@@ -22,7 +23,7 @@ __device__ __forceinline__ float centred_squares(float (&h)[kNormPack], float ce
 }
 
 // `body` has width, eps and, for elements [at, at + kNormPack) of a row, fetch() (loads only), read() (their values from what was fetched,
-// zeros past the width; called once per use), seen() (called once) and write(). kPacks · blockDim.x packs are held; kWide: there are no
+// zeros past the width; called once per use), seen() (called once) and write(); warm() touches the parameters for them. kPacks · blockDim.x packs are held; kWide: there are no
 // more, none is cut short and each moves in 16-byte accesses. Neither changes the order of a sum. kCentred: the row's mean is taken out
 // of its elements before they are squared and written.
 template <int kPacks, bool kWide, bool kCentred, typename Body>
@@ -31,6 +32,11 @@ __global__ void __launch_bounds__(512) normalise_kernel(int64_t rows, const Body
   constexpr int N = kNormPack;
   const int32_t width = static_cast<int32_t>(body.width), step = static_cast<int32_t>(blockDim.x) * N;
   const int32_t begin = static_cast<int32_t>(threadIdx.x) * N;
+  let_next_begin();
+  if (rows <= kFewRows) {
+    for (int32_t at = begin; at < width; at += step) body.warm(static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y, at);
+  }
+  wait_for_inputs();
   // The whole block goes round together, because row_sum waits for all of it.
   for (int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.y; first < rows; first += static_cast<int64_t>(gridDim.x) * blockDim.y) {
     const int64_t row = first + threadIdx.y;
@@ -111,14 +117,22 @@ Status normalise(const char* op, const Cuda& cuda, int64_t rows, int64_t width, 
   while (x < 512 && x * kNormHeld < packs) x *= 2;
   const unsigned y = std::max(1u, 256 / x);
   const unsigned blocks = static_cast<unsigned>(std::min<int64_t>(divide_up(rows, y), INT32_MAX));
-  const auto go = [&](auto kernel) { kernel<<<blocks, dim3(x, y), 0, cuda.stream>>>(rows, body); };
+  Status status;
+  const auto go = [&](auto kernel) {
+    if (rows <= kFewRows) {
+      status = launch_early(op, cuda, kernel, dim3(blocks), dim3(x, y), rows, body);
+    } else {
+      kernel<<<blocks, dim3(x, y), 0, cuda.stream>>>(rows, body);
+      status = launched(op);
+    }
+  };
   const int64_t each = divide_up(packs, x);
   if (!body.wide || width % kNormPack != 0 || each > kNormHeld) go(normalise_kernel<kNormHeld, false, kCentred, Body>);
   else if (each <= 1) go(normalise_kernel<1, true, kCentred, Body>);
   else if (each <= 2) go(normalise_kernel<2, true, kCentred, Body>);
   else if (each <= 3) go(normalise_kernel<3, true, kCentred, Body>);
   else go(normalise_kernel<kNormHeld, true, kCentred, Body>);
-  return launched(op);
+  return status;
 }
 
 // `count` of the N elements exist.

@@ -19,6 +19,8 @@ struct RmsNorm {
     Raw<R, kNormPack> residual;
   };
 
+  __device__ __forceinline__ void warm(int64_t, int32_t at) const { touch(weight + at); }
+
   template <bool kWide>
   __device__ __forceinline__ void fetch(Fetched& to, int64_t row, int32_t at) const {
     to.x.template fetch<kWide>(x.row(row) + at, width - at);

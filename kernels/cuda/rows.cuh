@@ -6,7 +6,7 @@
 #include <initializer_list>
 #include <type_traits>
 
-#include "cuda.h"
+#include "early.cuh"
 
 namespace krait::cuda {
 
@@ -135,6 +135,8 @@ struct Raw {
 // Calls body(row, pack) for every pack of every row.
 template <typename Body>
 __global__ void __launch_bounds__(256) for_packs_kernel(int64_t rows, int64_t packs, const Body body) {
+  let_next_begin();
+  wait_for_inputs();
   const int64_t row_step = static_cast<int64_t>(gridDim.x) * blockDim.y;
   const int64_t pack_step = static_cast<int64_t>(gridDim.y) * blockDim.x;
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < rows; row += row_step) {
@@ -154,7 +156,9 @@ Status for_packs(const char* op, const Cuda& cuda, int64_t rows, int64_t packs, 
   const int64_t most = static_cast<int64_t>(std::max(cuda.multiprocessors, 1)) * 32;
   const int64_t across = std::min(divide_up(rows, y), most);
   const int64_t along = std::min(divide_up(packs, x), std::max<int64_t>(1, most / across));
-  for_packs_kernel<<<dim3(static_cast<unsigned>(across), static_cast<unsigned>(along)), dim3(x, y), 0, cuda.stream>>>(rows, packs, body);
+  const dim3 blocks(static_cast<unsigned>(across), static_cast<unsigned>(along)), threads(x, y);
+  if (rows <= kFewRows) return launch_early(op, cuda, for_packs_kernel<Body>, blocks, threads, rows, packs, body);
+  for_packs_kernel<<<blocks, threads, 0, cuda.stream>>>(rows, packs, body);
   return launched(op);
 }
 

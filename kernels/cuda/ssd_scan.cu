@@ -14,30 +14,97 @@
 namespace krait::cuda {
 namespace {
 
-// Sequences of one token. Blocks: S × H × parts of P.
-// It also clears the counters of the fused kernel that follows.
+constexpr int32_t kStepRows = 16;  // of P, a block of the step kernels
+constexpr int32_t kHeldStates = 128;
+
+// Sequences of one token. Blocks: S × H × parts of P. It also clears the counters of the fused kernel that follows.
 template <typename E>
-__global__ void __launch_bounds__(256) step_kernel(const SsdScan<E> s, int32_t rows, int32_t* counters, int32_t count) {
-  const int32_t own = static_cast<int32_t>(blockIdx.x * 256 + threadIdx.x);
+__global__ void __launch_bounds__(256) step_kernel(const SsdScan<E> s, int32_t* counters, int32_t count) {
+  let_next_begin();
+  const int32_t sequence = static_cast<int32_t>(blockIdx.x), h = static_cast<int32_t>(blockIdx.y), part = static_cast<int32_t>(blockIdx.z);
+  const int32_t first = part * kStepRows + static_cast<int32_t>(threadIdx.x) / 32, to = min((part + 1) * kStepRows, s.P);
+  const auto [t, end, slot, valid] = s.sequences.of_sequence(sequence);
+  const double A = s.A(h);
+  wait_for_inputs();
+  const int32_t own = static_cast<int32_t>(((blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x) * 256 + threadIdx.x);
   if (own < count) counters[own] = 0;
-  const int32_t parts = (s.P + rows - 1) / rows;
-  const int32_t part = static_cast<int32_t>(blockIdx.x) % parts;
-  const int32_t h = static_cast<int32_t>(blockIdx.x) / parts % s.H;
-  const int32_t sequence = static_cast<int32_t>(blockIdx.x) / parts / s.H;
-  if (!s.sequences.is_valid(sequence)) {
+  if (!valid) {
     if (threadIdx.x == 0) refuse<kSsdScan>(s.error_word);
     return;
   }
-  const int64_t t = s.sequences.borders[sequence];
-  if (s.sequences.borders[sequence + 1] - t != 1) return;
-  const int32_t slot = s.sequences.slot(sequence);
+  if (end - t != 1) return;
   const float step = s.step(t, h);
-  const float decay = decay_to(split(exponent(step, s.A(h))));
-  const int32_t from = part * rows + static_cast<int32_t>(threadIdx.x) / 32, to = min((part + 1) * rows, s.P);
+  const float decay = decay_to(split(exponent(step, A)));
   if (slot < 0) {
-    advance_rows(s, t, h, from, to, 8, PlainState<false>{nullptr, s.N}, step, decay);
-  } else {
-    advance_rows(s, t, h, from, to, 8, PlainState<true>{s.state + slot * s.state_slot + static_cast<int64_t>(h) * s.P * s.N, s.N}, step, decay);
+    advance_rows(s, t, h, first, to, 8, PlainState<false>{nullptr, s.N}, step, decay);
+    return;
+  }
+  float* state = s.state + slot * s.state_slot + static_cast<int64_t>(h) * s.P * s.N;
+  advance_rows(s, t, h, first, to, 8, PlainState<true>{state, s.N}, step, decay);
+}
+
+// The same for up to kHeldStates states, in packs of four, whose states are on their way before the token is there. Their bits are the
+// same; the sums over them are formed in another order.
+template <typename E>
+__global__ void __launch_bounds__(256) held_step_kernel(const SsdScan<E> s, int32_t* counters, int32_t count) {
+  constexpr int32_t kRows = kStepRows / 8;
+  let_next_begin();
+  const int32_t sequence = static_cast<int32_t>(blockIdx.x), h = static_cast<int32_t>(blockIdx.y);
+  const int32_t n = static_cast<int32_t>(threadIdx.x) % 32 * 4, first = static_cast<int32_t>(blockIdx.z) * kStepRows + static_cast<int32_t>(threadIdx.x) / 32;
+  const auto [t, end, slot, valid] = s.sequences.of_sequence(sequence);
+  const bool single = valid && end - t == 1, has_states = n < s.N;
+  float* state = slot < 0 ? nullptr : s.state + slot * s.state_slot + static_cast<int64_t>(h) * s.P * s.N + n;
+  float kept[kRows][4], skip[kRows];
+#pragma unroll
+  for (int32_t r = 0; r < kRows; ++r) {
+    const int32_t p = first + 8 * r;
+    const bool inside = single && p < s.P;
+    const bool reads = inside && has_states && state != nullptr;
+    const float4 four = reads ? *reinterpret_cast<const float4*>(state + static_cast<int64_t>(p) * s.N) : float4{};
+    kept[r][0] = four.x, kept[r][1] = four.y, kept[r][2] = four.z, kept[r][3] = four.w;
+    skip[r] = inside ? s.skip(h, p) : 0.0f;
+  }
+  if (s.dt_bias != nullptr) touch(s.dt_bias + h);
+  const double A = s.A(h);
+  const E *x_row = s.x_at(t, h), *b_row = s.B_at(t, s.group(h)) + n, *c_row = s.C_at(t, s.group(h)) + n;
+  wait_for_inputs();
+  const int32_t own = static_cast<int32_t>(((blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x) * 256 + threadIdx.x);
+  if (own < count) counters[own] = 0;
+  if (!valid) {
+    if (threadIdx.x == 0) refuse<kSsdScan>(s.error_word);
+    return;
+  }
+  if (!single) return;
+  float x[kRows], b[4], c[4];
+  load(b, b_row, has_states ? 4 : 0, true);
+  load(c, c_row, has_states ? 4 : 0, true);
+#pragma unroll
+  for (int32_t r = 0; r < kRows; ++r) x[r] = first + 8 * r < s.P ? to_float(x_row[first + 8 * r]) : 0.0f;
+  const float step = s.step(t, h);
+  const float decay = decay_to(split(exponent(step, A)));
+  float sum[kRows] = {};
+#pragma unroll
+  for (int32_t r = 0; r < kRows; ++r) {
+    const float step_x = __fmul_rn(step, x[r]);
+#pragma unroll
+    for (int32_t i = 0; i < 4; ++i) {
+      kept[r][i] = advance(decay, kept[r][i], step_x, b[i]);
+      sum[r] = __fmaf_rn(kept[r][i], c[i], sum[r]);
+    }
+  }
+#pragma unroll
+  for (int32_t mask = 16; mask > 0; mask /= 2) {
+#pragma unroll
+    for (int32_t r = 0; r < kRows; ++r) sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], mask);
+  }
+#pragma unroll
+  for (int32_t r = 0; r < kRows; ++r) {
+    const int32_t p = first + 8 * r;
+    if (p >= s.P) break;
+    if (n == 0) s.y_at(t, h)[p] = from_float<E>(__fmaf_rn(skip[r], x[r], sum[r]));
+    if (state != nullptr && has_states) {
+      *reinterpret_cast<float4*>(state + static_cast<int64_t>(p) * s.N) = make_float4(kept[r][0], kept[r][1], kept[r][2], kept[r][3]);
+    }
   }
 }
 
@@ -220,7 +287,6 @@ __global__ void __launch_bounds__(kTileThreads) output_kernel(const SsdScan<E> s
   });
 }
 
-constexpr int32_t kStepRows = 32;
 
 // Blocks of the step kernel.
 template <typename E>
@@ -239,6 +305,15 @@ template <typename E>
 Status too_many(const SsdScan<E>& s) {
   return error(StatusCode::invalid_argument, "Expected fewer tokens or sequences in one run of ssd_scan but received %d and %d",
                s.sequences.tokens, s.sequences.count);
+}
+
+template <typename E>
+Status launch_step(const SsdScan<E>& s, const SsdScanArgs& a, const Cuda& cuda, int32_t* counters, int32_t count) {
+  const dim3 blocks(static_cast<unsigned>(s.sequences.count), static_cast<unsigned>(s.H), static_cast<unsigned>(divide_up(s.P, kStepRows)));
+  if (blocks.y > UINT16_MAX || blocks.z > UINT16_MAX) return too_many(s);
+  const bool packs = s.N % 4 == 0 && is_wide<4>(a.B) && is_wide<4>(a.C) && is_wide<4>(a.state);
+  const auto kernel = packs && s.N <= kHeldStates ? held_step_kernel<E> : step_kernel<E>;
+  return launch_early("ssd_scan", cuda, kernel, blocks, dim3(256), s, counters, count);
 }
 
 template <int32_t Q, int32_t N>
@@ -271,8 +346,8 @@ Status run_fused(const SsdScan<__nv_bfloat16>& s, const SsdScanArgs& a, const Cu
   if (Status status = most == 0 ? Status{} : scratch.check("ssd_scan"); !status.ok()) return status;
 
   const cudaStream_t stream = cuda.stream;
-  step_kernel<<<static_cast<unsigned>(step_blocks(s)), 256, 0, stream>>>(s, kStepRows, chain.ticket, most == 0 ? 0 : static_cast<int32_t>(counters));
-  if (Status status = launched("ssd_scan"); !status.ok() || most == 0) return status;
+  const Status stepped = launch_step(s, a, cuda, chain.ticket, most == 0 ? 0 : static_cast<int32_t>(counters));
+  if (!stepped.ok() || most == 0) return stepped;
   cut_sequences<kSsdScan><<<1, 1024, 0, stream>>>(s.sequences, 2, 1, Q, pieces, static_cast<int32_t>(most), first, cuda.error_word);
   constexpr int32_t kBytes = static_cast<int32_t>(sizeof(typename F::Shared));
   if (cudaFuncSetAttribute(fused_kernel<Q, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes) != cudaSuccess) return launched("ssd_scan");
@@ -286,14 +361,14 @@ Status run_tiled(SsdScan<E> s, const SsdScanArgs& a, const Cuda& cuda) {
   const int64_t H = s.H, P = s.P, N = s.N, G = s.G, q = s.q;
   const int64_t edge = divide_up(q, kTile), tiles_p = divide_up(P, kTile), tiles_n = divide_up(N, kTile);
   const int64_t pairs = edge * (edge + 1) / 2;
-  const int64_t steps = step_blocks(s), passes = divide_up(H * P * N, 256);
-  if (std::max({steps, passes * S, chunks * G * pairs, chunks * H * tiles_p * std::max(tiles_n, edge)}) > INT32_MAX) {
+  const int64_t passes = divide_up(H * P * N, 256);
+  if (std::max({step_blocks(s), passes * S, chunks * G * pairs, chunks * H * tiles_p * std::max(tiles_n, edge)}) > INT32_MAX) {
     return too_many(s);
   }
   const auto grid = [](int64_t blocks) { return static_cast<unsigned>(blocks); };
   const cudaStream_t stream = cuda.stream;
-  step_kernel<<<grid(steps), 256, 0, stream>>>(s, kStepRows, static_cast<int32_t*>(nullptr), 0);
-  if (Status status = launched("ssd_scan"); !status.ok() || chunks == 0) return status;
+  const Status stepped = launch_step(s, a, cuda, nullptr, 0);
+  if (!stepped.ok() || chunks == 0) return stepped;
 
   Scratch scratch(a.scratch, a.scratch_bytes);
   s.chunks = static_cast<int32_t>(chunks);
@@ -364,7 +439,7 @@ Status run_any(const SsdScanArgs& a, const Cuda& cuda) {
 Status ssd_scan(const SsdScanArgs& a, const Cuda& cuda) {
   using Args = SsdScanArgs;
   if (!a.reverse) return run_any(a, cuda);
-  return with_mirror("ssd_scan", a, {&Args::x, &Args::dt, &Args::B, &Args::C, &Args::y}, cuda, [&](const Args& mirror) { return run_any(mirror, cuda); });
+  return with_mirror("ssd_scan", a, {&Args::x, &Args::dt, &Args::B, &Args::C, &Args::y}, cuda, run_any);
 }
 
 }  // namespace krait::cuda
