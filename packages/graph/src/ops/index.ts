@@ -1,5 +1,6 @@
 // Written by scripts/generate-op-index.mjs from the files beside it.
 import type { Op } from "../op.js";
+import { argMax } from "./arg-max.js";
 import { attention } from "./attention.js";
 import { binary } from "./binary.js";
 import { causalConv1d } from "./causal-conv1d.js";
@@ -20,6 +21,7 @@ import { unary } from "./unary.js";
 import { unfoldPatches } from "./unfold-patches.js";
 import { mergeHeads, slice, splitHeads } from "./views.js";
 
+export { argMax } from "./arg-max.js";
 export { attention } from "./attention.js";
 export { binary } from "./binary.js";
 export { causalConv1d } from "./causal-conv1d.js";
@@ -42,6 +44,7 @@ export { mergeHeads, slice, splitHeads } from "./views.js";
 
 /** Every op, sorted by name: what the generators and the conformance tests walk. */
 export const allOps: readonly Op[] = [
+  argMax.op,
   attention.op,
   binary.op,
   causalConv1d.op,
