@@ -71,6 +71,12 @@ export default defineCases("selective_scan", (kit) => [
   scan(kit, { lengths: [700], decay: [-9, -6], slots: [0] }),
   scan(kit, { lengths: [300], decay: [4, 7], slots: [0] }),
   scan(kit, { lengths: [300], decay: [80, 89], slots: [0] }),
+  // Long ones that may be scanned in segments: what is before them forgotten soon, late or never.
+  scan(kit, { lengths: [5000], C: 37, slots: [0] }),
+  scan(kit, { lengths: [2100, 0, 2700], C: 33, N: 13, slots: [2, 1, 0], wide: true }),
+  scan(kit, { lengths: [4100], C: 20, dt: [-3, 0], decay: [-3, -1], slots: [0] }),
+  scan(kit, { lengths: [4100], C: 20, dt: [-9, -7], decay: [-3, 0], slots: [0] }),
+  scan(kit, { lengths: [4100], C: 20, slots: [1], reverse: true }),
   // From the last token to the first.
   ...kit.sizes.map((T) => scan(kit, { lengths: [T], C: 37, slots: [0], reverse: true })),
   ...[16, 24].map((N) =>
