@@ -85,18 +85,34 @@ class Run {
     return {};
   }
 
+  Call call_of(const NodeInfo& node, Tensor* operands) const {
+    for (size_t i = 0; i < node.operands.size(); ++i) {
+      if (node.operands[i] >= 0) operands[i] = shapes_.tensors[node.operands[i]];
+    }
+    Call call{operands, node.attributes.data(), nullptr, node.scratch_bytes};
+    if (node.scratch_bytes > 0) call.scratch = static_cast<char*>(loaded_.arena->data()) + node.scratch_offset;
+    return call;
+  }
+
   // All ops in order; with `first_mark` ≥ 0 a time mark after each, counted from there.
   Status run_ops(int32_t first_mark = -1) {
     int32_t slot = first_mark;
-    for (const NodeInfo& node : program_.nodes) {
+    for (size_t n = 0; n < program_.nodes.size(); ++n) {
       if (stopped()) return cancelled();
-      Tensor operands[kMaxOperands] = {};
-      for (size_t i = 0; i < node.operands.size(); ++i) {
-        if (node.operands[i] >= 0) operands[i] = shapes_.tensors[node.operands[i]];
-      }
-      Call call{operands, node.attributes.data(), nullptr, node.scratch_bytes};
-      if (node.scratch_bytes > 0) call.scratch = static_cast<char*>(loaded_.arena->data()) + node.scratch_offset;
+      Tensor operands[kMaxOperands] = {}, next_operands[kMaxOperands] = {};
+      const NodeInfo& node = program_.nodes[n];
+      const Call call = call_of(node, operands);
       Status status;
+      // Marks are of single ops.
+      if (table_.run_pair != nullptr && first_mark < 0 && n + 1 < program_.nodes.size()) {
+        const NodeInfo& next = program_.nodes[n + 1];
+        const Call next_call = call_of(next, next_operands);
+        if (table_.run_pair(context_, node.op, &call, next.op, &next_call, &status)) {
+          if (!status.ok()) return status;
+          ++n;
+          continue;
+        }
+      }
       table_.run(context_, node.op, &call, &status);
       if (!status.ok()) return status;
       if (first_mark >= 0) status = mark(slot++);

@@ -81,6 +81,8 @@ export interface OpSpec<I extends Record<string, Operand>, O extends Record<stri
   /** Relations that shapes cannot say, held in TypeScript and natively. */
   rules?: readonly Rule[];
   cost: (dims: Dims, attributes: z.output<A>) => Cost;
+  /** Whether small inputs stay until the op behind has run too, so that a device may run both as one. */
+  lingers?: boolean;
   /** Bytes of scratch memory a kernel may use, at capacity. */
   scratch?: (dims: Dims, attributes: z.output<A>) => Dim;
   /**

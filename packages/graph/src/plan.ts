@@ -4,8 +4,11 @@ import { capacityBytes, type Graph, type Node, type Value } from "./value.js";
 /** Alignment of everything in an arena, in bytes: a cache line pair, and what vector loads and copy engines like. */
 export const ARENA_ALIGNMENT = 256;
 
+/** Inputs that may outlive their op by one: what one step of a few tokens has, not what a long run would pay for. */
+const LINGERING_BYTES = 64 * 1024;
+
 export interface PlanOptions {
-  /** Unused bytes left after every value, so that a test can see a write beyond an end. */
+  /** Unused bytes left after every value, so that a test can see a write beyond an end. No memory is used twice then. */
   guardBytes?: number;
 }
 
@@ -53,7 +56,11 @@ export function plan(graph: Graph, { guardBytes = 0 }: PlanOptions = {}): Plan {
     if (value.binding?.kind === "input") touch(value, -1);
   }
   graph.nodes.forEach((node, time) => {
-    for (const value of Object.values(node.inputs)) if (value) touch(value, time);
+    for (const value of Object.values(node.inputs)) {
+      if (!value) continue;
+      const stays = node.op.spec.lingers && capacityBytes(value.storage) <= LINGERING_BYTES;
+      touch(value, stays ? time + 1 : time);
+    }
     for (const value of Object.values(node.outputs)) touch(value, time);
     const bytes = node.scratch.capacity;
     if (bytes > 0) blocks.push({ bytes: align(bytes + guardBytes), from: time, to: time, offset: -1, owner: node });
@@ -65,7 +72,8 @@ export function plan(graph: Graph, { guardBytes = 0 }: PlanOptions = {}): Plan {
   const placed: Block[] = [];
   let arenaBytes = 0;
   for (const block of [...blocks].sort((a, b) => b.bytes - a.bytes || a.from - b.from)) {
-    const rivals = placed.filter((p) => p.from <= block.to && block.from <= p.to).sort((a, b) => a.offset - b.offset);
+    const meets = (p: Block) => guardBytes > 0 || (p.from <= block.to && block.from <= p.to);
+    const rivals = placed.filter(meets).sort((a, b) => a.offset - b.offset);
     let offset = 0;
     for (const rival of rivals) {
       if (offset + block.bytes <= rival.offset) break;

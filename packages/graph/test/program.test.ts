@@ -228,6 +228,23 @@ describe("planning", () => {
     }
   });
 
+  test("what a norm of a few tokens reads is still there when the op behind it writes", () => {
+    const weight = (g: Graph, name: string, shape: number[]) => g.parameter(name, "f32", shape);
+    const disjoint = (tokens: number) => {
+      const g = new Graph("norm");
+      const x = unary({ x: g.input("x", "f32", [tokens, 64]) }, { kind: "silu" }).y;
+      const { y } = rmsNorm({ x, weight: weight(g, "scale", [64]) });
+      const behind = linear({ x: y, weight: weight(g, "w", [64, 64]) }).y;
+      g.output("y", unary({ x: behind }, { kind: "silu" }).y);
+      const { offsets } = plan(g);
+      const [read, written] = [offsets.get(x)!, offsets.get(behind)!];
+      return Math.abs(read - written) >= tokens * 64 * 4;
+    };
+    expect(disjoint(8)).toBe(true);
+    // A long run does not pay for it.
+    expect(disjoint(10_000)).toBe(false);
+  });
+
   test("a long chain reuses memory: the arena does not grow with its length", () => {
     const chain = (n: number) => {
       const g = new Graph("chain");

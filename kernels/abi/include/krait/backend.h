@@ -41,6 +41,8 @@ struct krait_backend_table {
 
   // Enqueues one op; an error of the device may show only at synchronize.
   void (*run)(void* device, int64_t op, const krait::Call* call, krait::Status* status);
+  // Enqueues two ops that follow each other as one, or neither: false. Null where the device never does.
+  bool (*run_pair)(void* device, int64_t op, const krait::Call* call, int64_t next_op, const krait::Call* next, krait::Status* status);
   void (*synchronize)(void* device, krait::Status* status);
 
   // Recorded sequences of ops, which replay with one launch. Null where the device has none. Between begin and end `run` records

@@ -13,6 +13,7 @@ export const gatedRmsNorm = defineOp("gated_rms_norm", {
   inputs: { x: tensor("T D"), gate: tensor("T D"), weight: tensor("D", "f32") },
   outputs: { y: tensor("T D") },
   rules: [{ rule: "groups >= 1 && D % groups == 0", expects: "groups that divide its width" }],
+  lingers: true,
   cost: ({ T, D }) => ({ flops: product(8, T!, D!), bytes: product(12, T!, D!) }),
   reference: ({ x, gate, weight }, { eps, groups, normBeforeGate }) => {
     const [T, D] = x.shape as [number, number];

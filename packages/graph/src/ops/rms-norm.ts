@@ -9,6 +9,7 @@ export const rmsNorm = defineOp("rms_norm", {
   outputs: { y: tensor("T D", "O"), sum: when("residual", "T D", "R") },
   dtypes: outputDtype,
   rules: [{ rule: "has(residual) == has(sum)", expects: "a sum exactly when there is a residual" }],
+  lingers: true,
   cost: ({ T, D }) => ({ flops: product(4, T!, D!), bytes: product(16, T!, D!) }),
   reference: ({ x, weight, residual }, { eps }) => {
     const [T, D] = x.shape as [number, number];

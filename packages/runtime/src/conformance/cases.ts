@@ -14,6 +14,8 @@ export interface OpCase {
   inputs: Record<string, CaseTensor>;
   /** Operands declared as column slices of wider rows. */
   wide?: string[];
+  /** An op behind that reads this one's y as its x, or as the operand named: what a device may run as one with it. */
+  behind?: Pick<OpCase, "inputs" | "attributes" | "wide"> & { op: string; reads?: string };
   /** Relative RMS bounds where the common ones (1e-5, 1e-2) do not fit; `why` is required reading. */
   bounds?: { f32?: number; bf16?: number; why: string };
 }

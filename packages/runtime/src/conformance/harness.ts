@@ -63,24 +63,45 @@ interface Built {
   /** Host data of inputs and states as the reference sees it: already rounded to the dtype. */
   data: Record<string, Float64Array>;
   dtypes: Record<string, DType>;
-  outputs: string[];
 }
 
 const round = (dtype: DType, x: number) =>
   dtype === "bf16" ? fromBf16(toBf16(x)) : dtype === "f32" ? Math.fround(x) : x;
 
-/** A one-op program around a case. */
+function kernelOp(name: string): Op {
+  const op = kernelOps.find((o) => o.name === name);
+  if (!op) throw new InternalError(`Expected an op with kernels for a case but received ${name}`);
+  return op;
+}
+
+/** A program of one op, or two, around a case. */
 function build(op: Op, test: OpCase, float: "f32" | "bf16"): Built {
   const graph = new Graph(`${op.name} ${test.name}`);
-  const symbols: Record<string, number> = { ...test.symbols };
+  const built: Built = { graph, symbols: { ...test.symbols }, data: {}, dtypes: {} };
   // A capacity above the value, so that a kernel which confuses the two is caught.
-  const symbolOf = new Map(Object.entries(symbols).map(([name, value]) => [name, graph.symbol(name, value + 3)]));
-  const data: Built["data"] = {};
-  const dtypes: Built["dtypes"] = {};
-  const values: Record<string, Value> = {};
-  for (const [name, operand] of Object.entries(op.inputs)) {
-    const tensor = test.inputs[name];
+  for (const [name, value] of Object.entries(built.symbols)) graph.symbol(name, value + 3);
+  const results = addOp(built, op, test, float, "", {});
+  const { behind } = test;
+  if (behind) addOp(built, kernelOp(behind.op), behind, float, "behind.", { [behind.reads ?? "x"]: results.y! });
+  verify(graph);
+  return built;
+}
+
+/** Calls an op with a case's operands, whose names in the program get the prefix, and with `given` values; its results are outputs. */
+function addOp(
+  { graph, symbols, data, dtypes }: Built,
+  op: Op,
+  test: Pick<OpCase, "inputs" | "attributes" | "wide">,
+  float: "f32" | "bf16",
+  prefix: string,
+  given: Record<string, Value>,
+): Record<string, Value> {
+  const symbolOf = new Map(graph.symbols.map((symbol) => [symbol.name, symbol]));
+  const values: Record<string, Value> = { ...given };
+  for (const [operandName, operand] of Object.entries(op.inputs)) {
+    const tensor = test.inputs[operandName];
     if (!tensor) continue;
+    const name = prefix + operandName;
     const variable = operand.dtype in dtypeVariables ? (operand.dtype as DTypeVariable) : undefined;
     const dtype = variable === undefined ? (operand.dtype as DType) : variable === "P" ? pixelDType(tensor) : float;
     const shape: Dim[] = patternOf(operand).map(({ letter, plus }, axis) => {
@@ -92,21 +113,24 @@ function build(op: Op, test: OpCase, float: "f32" | "bf16"): Built {
       }
       return plus === 0 ? symbol : graphDim(symbol, plus);
     });
-    const isWide = test.wide?.includes(name) ?? false;
+    const isWide = test.wide?.includes(operandName) ?? false;
     const stored = isWide ? widen(tensor) : tensor;
     data[name] = stored.data.map((v) => round(dtype, v));
     dtypes[name] = dtype;
-    if (operand.inout) values[name] = graph.state(name, dtype, shape);
-    else if (name === "cuSeqlens") values[name] = graph.cuSeqlens(name, minusOne(shape[0]!), symbolOf.get("T")!);
-    else if (isWide) values[name] = narrow(graph, name, dtype, shape, stored.shape[1]!);
-    else values[name] = graph.input(name, dtype, shape);
+    const declare = () => {
+      if (operand.inout) return graph.state(name, dtype, shape);
+      if (operandName === "cuSeqlens") return graph.cuSeqlens(name, minusOne(shape[0]!), symbolOf.get("T")!);
+      return isWide ? narrow(graph, name, dtype, shape, stored.shape[1]!) : graph.input(name, dtype, shape);
+    };
+    values[operandName] = declare();
   }
   const results = graph.call(op, values, test.attributes ?? {});
-  const outputs = Object.keys(op.outputs).filter((name) => results[name]);
-  // An output whose name an input has already (borders that framing emits) gets a mark.
-  for (const name of outputs) graph.output(graph.bindings.has(name) ? `out:${name}` : name, results[name]!);
-  verify(graph);
-  return { graph, symbols, data, dtypes, outputs };
+  for (const output of Object.keys(op.outputs).filter((name) => results[name])) {
+    // An output whose name an input has already (borders that framing emits) gets a mark.
+    const name = prefix + output;
+    graph.output(graph.bindings.has(name) ? `out:${name}` : name, results[output]!);
+  }
+  return results;
 }
 
 const pixelDType = (t: CaseTensor): DType =>
@@ -162,8 +186,7 @@ export async function runCase(
   test: OpCase,
   dtype: "f32" | "bf16",
 ): Promise<CaseResult> {
-  const op = kernelOps.find((o) => o.name === opName);
-  if (!op) throw new InternalError(`Expected an op with kernels for a case table but received ${opName}`);
+  const op = kernelOp(opName);
   const bound = test.bounds?.[dtype] ?? commonBounds[dtype];
   const result: CaseResult = { op: opName, name: test.name, dtype, error: 0, bound };
   try {

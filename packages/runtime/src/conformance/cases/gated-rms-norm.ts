@@ -18,6 +18,28 @@ export default defineCases("gated_rms_norm", ({ random, sizes }) => [
       })),
     ),
   ),
+  ...[1, 2, 3, 8, 9].flatMap((T) =>
+    (
+      [
+        [8, 1, false],
+        [13, 1, false],
+        [768, 1, true],
+        [1536, 1, false],
+        [1536, 2, false],
+        [2056, 1, false],
+      ] as const
+    ).map(([D, groups, normBeforeGate], i) => {
+      const N = [7, 9, 8, 129, 24][(T + i) % 5]!;
+      return {
+        name: `T=${T} D=${D} groups=${groups}${normBeforeGate ? " norm first" : ""}, then a product of ${N}`,
+        symbols: { T },
+        attributes: { groups, normBeforeGate },
+        inputs: { x: random([T, D], "normal"), gate: random([T, D], { low: -4, high: 4 }), weight: random([D]) },
+        ...(i % 2 === 0 && { wide: ["x", "gate"] }),
+        behind: { op: "linear", inputs: { weight: random([N, D]), ...(T !== 2 && { bias: random([N]) }) } },
+      };
+    }),
+  ),
   ...[false, true].map((normBeforeGate) => ({
     name: `wide${normBeforeGate ? ", norm first" : ""}`,
     symbols: { T: 21 },

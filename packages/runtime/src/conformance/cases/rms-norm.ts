@@ -12,6 +12,28 @@ export default defineCases("rms_norm", ({ random, sizes }) => [
       },
     ]),
   ),
+  // Widths around what a block holds and what vector loads need, products of less and more than a block's columns.
+  ...[1, 2, 3, 8, 9].flatMap((T) =>
+    [8, 13, 768, 2048, 2056].map((D, i) => {
+      const hasResidual = (T + i) % 2 === 0;
+      const N = [7, 9, 8, 129, 24][(T + i) % 5]!;
+      return {
+        name: `T=${T} D=${D}${hasResidual ? " residual" : ""}, then a product of ${N}`,
+        symbols: { T },
+        inputs: {
+          x: random([T, D], "normal"),
+          weight: random([D]),
+          ...(hasResidual && { residual: random([T, D], "normal") }),
+        },
+        ...(i % 2 === 0 && { wide: ["x"] }),
+        behind: {
+          op: "linear",
+          attributes: { activation: i % 2 === 0 ? "silu" : "identity" },
+          inputs: { weight: random([N, D]), ...(T !== 2 && { bias: random([N]) }) },
+        },
+      };
+    }),
+  ),
   {
     name: "wide residual",
     symbols: { T: 17 },
