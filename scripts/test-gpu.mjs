@@ -1,6 +1,9 @@
 // Holds the CUDA kernels to the float64 references, the laws of stacks on the GPU, and the demo's encoder to the CPU's features.
-// Needs only node, the driver and the bundle: node scripts/test-gpu.mjs [--out FILE.json] [--only OP] [--small] [--demo FILE]
-import { existsSync, writeFileSync } from "node:fs";
+// Needs only node, the driver and the bundle: node scripts/test-gpu.mjs [--out FILE.json] [--only OP] [--small] [--demo FILE] [--jobs N]
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { checkLaws, lawLayouts } from "../packages/nn/dist/conformance/index.js";
 import { loadCaseTables, runCase, tableCases } from "../packages/runtime/dist/conformance/index.js";
@@ -8,7 +11,14 @@ import { inspectCuda, openDevice } from "../packages/runtime/dist/index.js";
 import { commitOf } from "./gpu/commit.mjs";
 
 const { values: flags } = parseArgs({
-  options: { out: { type: "string" }, only: { type: "string" }, small: { type: "boolean" }, demo: { type: "string" } },
+  options: {
+    out: { type: "string" },
+    only: { type: "string" },
+    small: { type: "boolean" },
+    demo: { type: "string" },
+    // Processes that run side by side: the float64 references take most of the time.
+    jobs: { type: "string", default: String(availableParallelism()) },
+  },
 });
 const cuda = inspectCuda();
 if (cuda.devices === 0) {
@@ -29,8 +39,37 @@ const record = (row) => {
   for (const failure of row.failures?.slice(0, 5) ?? []) console.log(`       ${failure}`);
 };
 
-for (const table of await loadCaseTables()) {
-  if (flags.only && table.op !== flags.only) continue;
+/** JSON has no infinity. */
+const finite = (row) => ({ ...row, error: row.error ?? Number.POSITIVE_INFINITY });
+
+/** The rows of one op, from a process of its own. */
+function rowsOf(op, folder) {
+  const out = join(folder, `${op}.json`);
+  const args = [process.argv[1], "--only", op, "--out", out, ...(flags.small ? ["--small"] : [])];
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { env: { ...process.env, KRAIT_SEED: String(seed) } }, (error, _, stderr) => {
+      if (existsSync(out)) resolve(JSON.parse(readFileSync(out, "utf8")).rows.map(finite));
+      else resolve([{ id: op, error: 0, bound: 0, failures: [`no result: ${error?.message} ${stderr}`] }]);
+    });
+  });
+}
+
+async function opsSideBySide(ops) {
+  const folder = mkdtempSync(join(tmpdir(), "krait-test-gpu-"));
+  const results = new Map();
+  const waiting = [...ops];
+  const worker = async () => {
+    for (let op = waiting.shift(); op !== undefined; op = waiting.shift()) results.set(op, await rowsOf(op, folder));
+  };
+  await Promise.all(Array.from({ length: Number(flags.jobs) }, worker));
+  rmSync(folder, { recursive: true });
+  return ops.flatMap((op) => results.get(op));
+}
+
+const tables = await loadCaseTables();
+const aside = !flags.only && Number(flags.jobs) > 1 ? opsSideBySide(tables.map((table) => table.op)) : undefined;
+for (const table of tables) {
+  if (aside || (flags.only && table.op !== flags.only)) continue;
   for (const dtype of ["f32", "bf16"]) {
     let cases = tableCases(table, seed);
     if (flags.small) cases = cases.filter((c) => Object.values(c.inputs).every((t) => t.data.length < 20_000));
@@ -56,6 +95,8 @@ if (!flags.only && !flags.small) {
     }
   }
 }
+for (const row of (await aside) ?? []) record(row);
+// What needs the device's memory for itself.
 if (!flags.only && !flags.small) {
   const { checkHuge } = await import("./gpu/huge-check.mjs");
   for (const row of await checkHuge(device)) {
