@@ -42,19 +42,21 @@ export interface StartOptions {
   env?: NodeJS.ProcessEnv;
   /** In a process group of its own, as a shell does it. */
   group?: boolean;
+  /** Leaves its standard input open for the test to write to. */
+  stdin?: boolean;
 }
 
-export function start(args: readonly string[], { cwd, env, group = false }: StartOptions = {}): Running {
+export function start(args: readonly string[], { cwd, env, group = false, stdin = false }: StartOptions = {}): Running {
   const child = spawn(process.execPath, [bin, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [stdin ? "pipe" : "ignore", "pipe", "pipe"],
     env: { ...process.env, KRAIT_DEBUG: "", ...env },
     detached: group,
     ...(cwd !== undefined && { cwd }),
   });
   let stdout = "";
   let stderr = "";
-  child.stdout.setEncoding("utf8").on("data", (text) => (stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
+  child.stdout!.setEncoding("utf8").on("data", (text) => (stdout += text));
+  child.stderr!.setEncoding("utf8").on("data", (text) => (stderr += text));
   let peakBytes = 0;
   const watch = setInterval(() => {
     if (process.platform === "linux" && child.pid) peakBytes = Math.max(peakBytes, treeBytes(child.pid));

@@ -104,13 +104,18 @@ export function numberOption(
   throw invalid(name, [integer ? "a whole number" : "a number", ...range].join(" "), given);
 }
 
-/** A time: seconds (`90`, `90.5`) or a clock (`1:30`, `01:02:03.5`). */
+/** A time: seconds (`90`, `90.5`) or a clock (`1:30`, `01:02:03.5`); undefined for anything else. */
+export function parseTime(given: string): number | undefined {
+  const parts = /^(?:(?:(\d+):)?([0-5]?\d):)?([0-5]?\d(?:\.\d+)?)$/.exec(given);
+  if (parts) return Number(parts[1] ?? 0) * 3600 + Number(parts[2] ?? 0) * 60 + Number(parts[3]);
+  return /^\d+(\.\d+)?$/.test(given) ? Number(given) : undefined;
+}
+
 export function timeOption({ options }: Arguments, name: string): number | undefined {
   const given = options.get(name);
   if (given === undefined) return undefined;
-  const parts = /^(?:(?:(\d+):)?([0-5]?\d):)?([0-5]?\d(?:\.\d+)?)$/.exec(given);
-  if (parts) return Number(parts[1] ?? 0) * 3600 + Number(parts[2] ?? 0) * 60 + Number(parts[3]);
-  if (/^\d+(\.\d+)?$/.test(given)) return Number(given);
+  const time = parseTime(given);
+  if (time !== undefined) return time;
   throw invalid(name, "seconds or HH:MM:SS", given);
 }
 

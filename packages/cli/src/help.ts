@@ -25,17 +25,22 @@ KRAIT_DEBUG=1 adds the stack to an error.
 export const commandHelp: Readonly<Record<string, string>> = {
   encode: `krait encode FILE… --out F.safetensors [options]
 
-Each file is looked into: media give their video and their sound, images a picture, .txt, .md and
-other UTF-8 files give text. All become one sequence, ordered by time; text before the first timed
-file stands before it, text after it stands after the last.
+Each file is looked into: media give their video and their sound, images a picture, a folder of
+images a video, .srt and .vtt lines at their times, .txt, .md and other UTF-8 files give text; "-"
+is standard input, of any of these kinds but folders. All become one sequence, ordered by time; text
+before the first timed file stands before it, text after it stands after the last.
 
 what goes in
   --text "…"          words, placed as a file would be; may be given more than once
   --fps N             frames kept per second of media (default 2)
   --frames N          or: so many frames over the whole
+  --times T,T,…       or: the frames that show at these times
+  --key-frames        or: the key frames
   --no-video          only the sound of media
   --no-audio          only the pictures
-  --start T --end T   a part of the media; seconds or HH:MM:SS
+  --video-stream N --audio-stream N   which streams, as \`krait probe\` counts (default: the file's own)
+  --start T --end T   a part of the media; seconds or HH:MM:SS; --duration T in place of --end
+  --offset N          seconds added to all times
 
 the model
   --model DIR         a folder with config.json and model.safetensors; without it an encoder with

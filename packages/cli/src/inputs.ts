@@ -4,7 +4,9 @@ import type { MediaInfo } from "krait";
 import type { Sdk } from "./sdk.js";
 
 /** What a file is taken for. */
-export type Input = { kind: "text"; path: string; bytes: number } | { kind: "media"; path: string; info: MediaInfo };
+export type Input =
+  | { kind: "text" | "subtitles"; path: string; bytes: number }
+  | { kind: "media"; path: string; info: MediaInfo };
 
 const textEndings = new Set([".txt", ".md", ".markdown", ".text"]);
 /** With these a file is no media that can be read here; it may still be text. */
@@ -12,10 +14,11 @@ const notMedia = new Set(["MEDIA_INVALID", "MEDIA_UNSUPPORTED", "FFMPEG_NOT_FOUN
 const headBytes = 2 ** 16;
 
 /**
- * Looks into a file. Text is what is named so and what is UTF-8 without being media; playlists are neither.
- * Throws what the SDK's `probe` throws.
+ * Looks into a file, or with "-" into the beginning of standard input. Text is what is named so and what is UTF-8 without being media;
+ * playlists are neither. Throws what the SDK's `probe` throws.
  */
-export async function inspectInput({ probe, KraitError }: Sdk, path: string, signal: AbortSignal): Promise<Input> {
+export async function inspectInput(sdk: Sdk, path: string, signal: AbortSignal): Promise<Input> {
+  const { probe, KraitError } = sdk;
   try {
     const info = await probe(path, { signal });
     if (!isNamedText(path)) return { kind: "media", path, info };
@@ -24,9 +27,10 @@ export async function inspectInput({ probe, KraitError }: Sdk, path: string, sig
     if (!KraitError.is(error)) throw error;
     // The name is believed where the content is text too: notes about a playlist begin like one.
     const mayBeText = notMedia.has(error.code) || (isNamedText(path) && error.code === "SOURCE_IS_PLAYLIST");
-    const size = mayBeText ? await textBytes(path) : undefined;
-    if (size === undefined) throw error;
-    return { kind: "text", path, bytes: size };
+    const head = mayBeText ? await readHead(sdk, path) : undefined;
+    if (!head || !isText(head.bytes, head.more)) throw error;
+    const isSubtitles = /\.(srt|vtt)$/i.test(path) || /^(\ufeff)?WEBVTT\b/.test(Buffer.from(head.bytes).toString());
+    return { kind: isSubtitles ? "subtitles" : "text", path, bytes: head.size };
   }
 }
 
@@ -34,13 +38,17 @@ function isNamedText(path: string): boolean {
   return textEndings.has(extname(path).toLowerCase());
 }
 
-/** The size of a file whose beginning is UTF-8 text, else undefined. `probe` made sure that it is a regular file. */
-async function textBytes(path: string): Promise<number | undefined> {
+/** The first bytes and, of a file, its size. `probe` made sure that it is a regular file. */
+async function readHead({ pipeOf }: Sdk, path: string): Promise<{ bytes: Uint8Array; more: boolean; size: number }> {
+  if (path === "-") {
+    const bytes = Buffer.concat(pipeOf("-").looked);
+    return { bytes: bytes.subarray(0, headBytes), more: true, size: 0 };
+  }
   const file = await open(path, "r");
   try {
     const { size } = await file.stat();
     const { buffer, bytesRead } = await file.read(Buffer.alloc(headBytes), 0, headBytes, 0);
-    return isText(buffer.subarray(0, bytesRead), bytesRead < size) ? size : undefined;
+    return { bytes: buffer.subarray(0, bytesRead), more: bytesRead < size, size };
   } finally {
     await file.close();
   }

@@ -42,6 +42,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     process.exitCode = report(error, argv, interruption.code());
   } finally {
     interruption.release();
+    // A command that read its input only in part would otherwise wait for the rest of it.
+    if (argv.includes("-")) process.stdin.destroy();
   }
 }
 

@@ -24,6 +24,7 @@ describe("krait encode's command line", () => {
       audio: true,
       sampling: {},
       range: {},
+      streams: {},
       encoder: {},
       resume: false,
       quiet: false,
@@ -43,6 +44,7 @@ describe("krait encode's command line", () => {
       audio: false,
       sampling: { fps: 0.5 },
       range: { start: 90, end: 3600.5 },
+      streams: {},
       encoder: { device: "cuda", threads: 3, dtype: "bf16", chunkTokens: 512 },
       resume: true,
       checkpointSeconds: 5,
@@ -55,6 +57,21 @@ describe("krait encode's command line", () => {
       video: false,
       page: undefined,
     });
+  });
+
+  it("chooses frames, streams and times", () => {
+    expect(parse("a --out f --times 3,1:30,01:00:00.5 --video-stream 2 --audio-stream 0")).toMatchObject({
+      sampling: { times: [3, 90, 3600.5] },
+      streams: { video: 2, audio: 0 },
+    });
+    expect(parse("- --out f --key-frames --start 10 --duration 5 --offset=-2.5")).toMatchObject({
+      inputs: [{ file: "-" }],
+      sampling: { keyFrames: true },
+      range: { start: 10, end: 15, offset: -2.5 },
+    });
+    expect(faultOf("a --out f --times 3,soon").code).toBe("INVALID_OPTION");
+    expect(faultOf("a --out f --times 3 --key-frames").code).toBe("OPTIONS_EXCLUDE");
+    expect(faultOf("a --out f --end 3 --duration 3").code).toBe("OPTIONS_EXCLUDE");
   });
 
   it("is an estimate's too, which needs no --out", () => {

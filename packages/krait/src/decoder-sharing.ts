@@ -14,7 +14,7 @@ export function keepsPace(info: MediaInfo, video: VideoSource, audio: AudioSourc
   const [pictures, sound] = [chosenStream(info, video), chosenStream(info, audio)];
   // Whatever is missing, the decoder says so.
   if (!pictures || !sound) return true;
-  const { start = 0, end = Number.POSITIVE_INFINITY, count, fps } = video.options;
+  const { start = 0, end = Number.POSITIVE_INFINITY, count, fps, times } = video.options;
   const clip = (time: number) => Math.min(end, Math.max(start, time));
   const span = ({ startSeconds, durationSeconds = info.durationSeconds }: StreamInfo) => ({
     from: clip(startSeconds),
@@ -22,6 +22,8 @@ export function keepsPace(info: MediaInfo, video: VideoSource, audio: AudioSourc
   });
   const [a, b] = [span(pictures), span(sound)];
   const step = count !== undefined ? (a.to - a.from) / count : fps !== undefined ? 1 / fps : 0;
+  // Between two times that were asked for the sound of all that lies between would pile up.
+  if (times !== undefined) return false;
   const apart = Math.max(Math.abs(a.from - b.from), Math.abs(a.to - b.to), step * framesPerBlock);
   return apart <= maxApartSeconds;
 }

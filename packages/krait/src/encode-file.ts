@@ -1,7 +1,7 @@
 import { setImmediate as breathe } from "node:timers/promises";
-import { EnvironmentError, KraitError, type Limits } from "@krait/core";
+import { EnvironmentError, expected, KraitError, type Limits, UsageError } from "@krait/core";
 import { npyBeside, openPartial, writeAtomically } from "@krait/formats";
-import { type MediaInfo, probe } from "@krait/media";
+import { type MediaInfo, type MediaInput, probe } from "@krait/media";
 import { chosenStream } from "./decoder-sharing.js";
 import type { EncodeOptions, Encoder, RunState } from "./encoder.js";
 import { FeatureFileWriter } from "./feature-file.js";
@@ -74,7 +74,8 @@ export async function encodeFile(
   // Before the work: after it, a file that went away meanwhile would cost the features.
   const described = page ? await describeSources(sources, encoder.limits, signal) : [];
   const identity = await runIdentity(encoder, sources, pool);
-  const earlier = job.resume ? await loadRunState(job.out, identity) : undefined;
+  if (job.resume && !identity) throw cannotResume();
+  const earlier = job.resume && identity ? await loadRunState(job.out, identity) : undefined;
   const writer = await FeatureFileWriter.create(job.out, {
     dim: encoder.dim,
     model: encoder.model,
@@ -96,7 +97,7 @@ export async function encodeFile(
     take: async (state: RunState) => {
       keep = true;
       await writer.flush();
-      await saveRunState(job.out, identity, writer.rows, state);
+      if (identity) await saveRunState(job.out, identity, writer.rows, state);
       saved = performance.now();
     },
   };
@@ -106,6 +107,7 @@ export async function encodeFile(
       video: (frame: Parameters<ReportCollector["addVideoFrame"]>[0]) => page.addVideoFrame(frame),
       audio: (part: Parameters<ReportCollector["addAudio"]>[0]) => page.addAudio(part),
       text: (words: string, name: string) => page.addText(words, name),
+      cue: (cue: Parameters<ReportCollector["addCue"]>[0]) => page.addCue(cue),
     };
     const options = { signal, onProgress, taps, pool };
     for await (const part of encoder.streamFrom(sources, options, { from: earlier?.state, checkpoint })) {
@@ -139,7 +141,7 @@ export async function encodeFile(
       resumedTokens: earlier?.state.tokens ?? 0,
     };
   } catch (error) {
-    throw keep ? keptError(error, job.out, writer.rows) : error;
+    throw keep ? keptError(error, job.out, writer.rows, identity !== undefined) : error;
   } finally {
     if (keep) await writer.leave();
     else await writer.abort();
@@ -185,20 +187,22 @@ async function* readRows(
 }
 
 /** The same error, with a word on what is left. */
-function keptError(error: unknown, out: string, rows: number): unknown {
+function keptError(error: unknown, out: string, rows: number, resumable: boolean): unknown {
   if (!KraitError.is(error)) return error;
-  const hint = `${rows} rows are kept in ${out}.partial: go on with them with \`resume\` (--resume).`;
-  if (error.kind === "aborted") {
-    return new KraitError("aborted", `interrupted; ${rows} rows are kept in ${out}.partial`, {
-      code: "ABORTED_KEPT",
-      hint: "Run it again with `resume` (--resume) to go on with them.",
-      cause: error,
-    });
-  }
-  return new KraitError(error.kind, error.message, {
-    code: error.code,
-    hint: `${error.hint ?? ""} ${hint}`.trim(),
-    cause: error,
+  const { kind, code, message, hint = "" } = error;
+  const kept = `${rows} rows are kept in ${out}.partial`;
+  const remedy = resumable
+    ? "Run it again with `resume` (--resume) to go on with them."
+    : "`krait inspect` shows them.";
+  if (kind === "aborted")
+    return new KraitError(kind, `interrupted; ${kept}`, { code: "ABORTED_KEPT", hint: remedy, cause: error });
+  return new KraitError(kind, message, { code, hint: `${hint} ${kept}. ${remedy}`.trim(), cause: error });
+}
+
+function cannotResume(): UsageError {
+  return new UsageError(expected("files", "a run to resume", "a stream"), {
+    code: "RESUME_STREAM",
+    hint: "A stream cannot be read again from its beginning: save it to a file first.",
   });
 }
 
@@ -237,14 +241,14 @@ function describeDevice(encoder: Encoder): string {
 }
 
 async function describeSources(sources: readonly Source[], limits: Limits, signal: AbortSignal | undefined) {
-  const infos = new Map<string, MediaInfo>();
+  const infos = new Map<MediaInput, MediaInfo>();
   for (const source of sources) {
-    if (source.kind === "text" || infos.has(source.path)) continue;
-    infos.set(source.path, await probe(source.path, { limits, signal }));
+    if (source.kind === "text" || infos.has(source.input)) continue;
+    infos.set(source.input, await probe(source.input, { limits, signal }));
   }
   return sources.map((source) => {
     if (source.kind === "text") return { name: source.name, kind: "text" as const };
-    const info = infos.get(source.path)!;
+    const info = infos.get(source.input)!;
     const stream = chosenStream(info, source);
     return {
       name: source.path,

@@ -8,7 +8,7 @@ export {
   type Progress,
   UsageError,
 } from "@krait/core";
-export { type MediaInfo, probe } from "@krait/media";
+export { type ByteStream, type MediaInfo, type MediaInput, pipeOf, probe } from "@krait/media";
 export type { EncoderConfig, EncoderConfigInput, Session, Snapshot } from "@krait/nn";
 export { type DoctorReport, doctor } from "./doctor.js";
 export * from "./download/index.js";
@@ -28,7 +28,7 @@ export * from "./models/index.js";
 export type { Taps } from "./pipeline.js";
 export type { Pool } from "./pool.js";
 export type { Prediction } from "./predict.js";
-export { audio, image, type Source, text, textFile, video } from "./sources.js";
+export { audio, image, type Source, subtitles, text, textFile, video } from "./sources.js";
 export {
   type FrontEnd,
   frontEnds,

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { expected, UsageError } from "@krait/core";
-import type { Source } from "./sources.js";
+import { fileOfSource, type Source } from "./sources.js";
 
 /** Results must not replace what they are made of, nor each other. Throws `UsageError` (OUTPUT_CLASH). */
 export async function refuseClashes(sources: readonly Source[], targets: readonly string[]): Promise<void> {
@@ -17,7 +17,7 @@ export async function refuseClashes(sources: readonly Source[], targets: readonl
     const existing = await stat(target).catch(() => undefined);
     if (existing === undefined) continue;
     for (const source of sources) {
-      const path = source.kind !== "text" ? source.path : "file" in source.input ? source.input.file : undefined;
+      const path = fileOfSource(source);
       const input = path === undefined ? undefined : await stat(path).catch(() => undefined);
       if (input?.ino === existing.ino && input.dev === existing.dev) clash(target, "It is an input");
     }

@@ -1,11 +1,10 @@
 import { expected, InputError, type Limits } from "@krait/core";
-import { type AudioPart, decode, type MediaStream, probe, type VideoPart } from "@krait/media";
+import { type AudioPart, decode, type MediaInput, type MediaStream, pipeOf, probe, type VideoPart } from "@krait/media";
 import type { EncoderConfig } from "@krait/nn";
 import {
   audioTokenSource,
   interleave,
   type LogMel,
-  readTextSource,
   type SequencePart,
   type TextTokenizer,
   type TokenSource,
@@ -14,7 +13,8 @@ import {
 } from "@krait/tokenizers";
 import type { Payload } from "./assemble.js";
 import { keepsPace } from "./decoder-sharing.js";
-import { type AudioSource, checkSources, type Source, type VideoSource } from "./sources.js";
+import { readWords } from "./read-words.js";
+import { type AudioSource, checkSources, type Source, streamOf, type VideoSource } from "./sources.js";
 import { splitMedia } from "./split-media.js";
 
 /** Looks on at what flows into the tokenizers, for pages and previews. */
@@ -22,6 +22,8 @@ export interface Taps {
   video?: (frame: VideoPart, source: VideoSource) => void | Promise<void>;
   audio?: (part: AudioPart, source: AudioSource) => void;
   text?: (words: string, name: string) => void;
+  /** A line of subtitles, when it becomes tokens. */
+  cue?: (cue: { start: number; end: number; text: string }) => void;
 }
 
 export interface PipelineOptions {
@@ -42,6 +44,7 @@ export const DEFAULT_FPS = 2;
 /** Media sources of one file and range share one decoder, so that the file is read once, unless they lie too far apart. */
 interface Decoder {
   path: string;
+  input: MediaInput;
   video?: { source: VideoSource; index: number };
   audio?: { source: AudioSource; index: number };
 }
@@ -65,12 +68,10 @@ export async function* openSequence(
     for (const [index, source] of sources.entries()) {
       if (source.kind !== "text") continue;
       if (!options.tokenizer) missingModality("text", source.name);
-      const words = await readTextSource(
-        source.input,
-        signal ? { limits: options.limits, signal } : { limits: options.limits },
-      );
-      options.taps?.text?.(words, source.name);
-      tokenSources[index] = textSource(options.tokenizer, words, signal ? { signal } : {}) as TokenSource<Payload>;
+      const words = await readWords(source, options);
+      if ("text" in words) options.taps?.text?.(words.text, source.name);
+      const read = "text" in words ? words.text : watched(words.cues, options.taps?.cue);
+      tokenSources[index] = textSource(options.tokenizer, read, signal ? { signal } : {}) as TokenSource<Payload>;
     }
     yield* interleave(tokenSources, {
       windowSeconds: config.sequence.windowSeconds,
@@ -79,6 +80,11 @@ export async function* openSequence(
     });
   } finally {
     await Promise.all(streams.map((s) => s.close()));
+    // Also where nothing was decoded: an open pipe keeps the process alive.
+    for (const source of sources) {
+      const stream = streamOf(source);
+      if (stream !== undefined) pipeOf(stream).close();
+    }
   }
 }
 
@@ -88,11 +94,11 @@ export function groupDecoders(sources: readonly Source[]): Decoder[] {
   for (const [index, source] of sources.entries()) {
     if (source.kind === "text") continue;
     const partner = decoders.find((d) => {
-      if (d.path !== source.path || d[source.kind]) return false;
+      if (d.input !== source.input || d[source.kind]) return false;
       const other = (d.video ?? d.audio)!.source.options;
-      return other.start === source.options.start && other.end === source.options.end;
+      return (["start", "end", "offset"] as const).every((name) => other[name] === source.options[name]);
     });
-    const decoder = partner ?? { path: source.path };
+    const decoder = partner ?? { path: source.path, input: source.input };
     if (!partner) decoders.push(decoder);
     if (source.kind === "video") decoder.video = { source, index };
     else decoder.audio = { source, index };
@@ -102,15 +108,16 @@ export function groupDecoders(sources: readonly Source[]): Decoder[] {
 
 /** Two decoders where the file's pictures and sound lie so far apart that one of them would pile up before the other. */
 async function separate(decoder: Decoder, { config, limits, signal }: PipelineOptions): Promise<Decoder[]> {
-  const { path, video, audio } = decoder;
-  if (!video || !audio) return [decoder];
-  const info = await probe(path, { limits, signal });
+  const { path, input, video, audio } = decoder;
+  // A stream can be read once.
+  if (!video || !audio || typeof input !== "string" || input === "-") return [decoder];
+  const info = await probe(input, { limits, signal });
   const together = keepsPace(info, video.source, audio.source, config.inputs.video?.tubelet ?? 1);
   return together
     ? [decoder]
     : [
-        { path, video },
-        { path, audio },
+        { path, input, video },
+        { path, input, audio },
       ];
 }
 
@@ -125,7 +132,7 @@ function openDecoder(
   if (video && !inputs.video) missingModality("video", decoder.path);
   if (audio && !logMel) missingModality("audio", decoder.path);
   const range = (video ?? audio)!.source.options;
-  const stream = decode(decoder.path, {
+  const stream = decode(decoder.input, {
     ...(video &&
       inputs.video && {
         video: { ...videoOptions(video.source), width: inputs.video.width, height: inputs.video.height },
@@ -143,11 +150,12 @@ function openDecoder(
     signal,
   });
   streams.push(stream);
+  const { offset } = range;
   const parts = splitMedia(stream);
   if (video && inputs.video) {
     const { width, height, patch, tubelet } = inputs.video;
     into[video.index] = videoTokenSource({
-      parts: tap(parts.video, (frame) => taps?.video?.(frame, video.source)),
+      parts: tap(shift(parts.video, offset), (frame) => taps?.video?.(frame, video.source)),
       width,
       height,
       patch,
@@ -157,7 +165,7 @@ function openDecoder(
   }
   if (audio && inputs.audio && logMel) {
     into[audio.index] = audioTokenSource({
-      parts: tap(parts.audio, (part) => taps?.audio?.(part, audio.source)),
+      parts: tap(shift(parts.audio, offset), (part) => taps?.audio?.(part, audio.source)),
       logMel,
       stack: inputs.audio.stack,
       signal,
@@ -167,8 +175,29 @@ function openDecoder(
 
 /** Sampling as the decoder takes it. */
 export function videoOptions({ options }: VideoSource) {
-  const sampling = options.count !== undefined ? { count: options.count } : { fps: options.fps ?? DEFAULT_FPS };
-  return { sampling, fit: options.fit, ...(options.stream !== undefined && { stream: options.stream }) };
+  const { fps = DEFAULT_FPS, count, times, keyFrames, fit, stream } = options;
+  const sampling =
+    times !== undefined ? { times } : keyFrames ? ("key" as const) : count !== undefined ? { count } : { fps };
+  return { sampling, fit, folderFps: fps, ...(stream !== undefined && { stream }) };
+}
+
+/** Moves a source's times beside those of the others. */
+async function* shift<P extends VideoPart | AudioPart>(
+  parts: AsyncIterable<P>,
+  offset: number,
+): AsyncGenerator<P, void, undefined> {
+  for await (const part of parts) {
+    if (offset === 0) yield part;
+    else if (part.kind === "video") yield { ...part, start: part.start + offset, end: part.end + offset };
+    else yield { ...part, start: part.start + offset };
+  }
+}
+
+function* watched<C>(cues: Iterable<C>, look: ((cue: C) => void) | undefined): Generator<C, void, undefined> {
+  for (const cue of cues) {
+    look?.(cue);
+    yield cue;
+  }
 }
 
 async function* tap<P>(

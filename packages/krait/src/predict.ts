@@ -1,16 +1,11 @@
 import type { Limits } from "@krait/core";
-import { checkDuration, type MediaInfo, probe, type StreamInfo } from "@krait/media";
+import { checkDuration, imageFolder, type MediaInfo, type MediaInput, probe, type StreamInfo } from "@krait/media";
 import { type EncoderConfig, patchesPerTubelet } from "@krait/nn";
-import {
-  predictAudioTokens,
-  predictSeparators,
-  readTextSource,
-  type StartSpan,
-  type TextTokenizer,
-} from "@krait/tokenizers";
+import { predictAudioTokens, predictSeparators, type StartSpan, type TextTokenizer } from "@krait/tokenizers";
 import { chosenStream } from "./decoder-sharing.js";
 import { videoOptions } from "./pipeline.js";
-import { checkSources, type Source, type VideoSource } from "./sources.js";
+import { readWords } from "./read-words.js";
+import { checkSources, type Source, type TextSource, type VideoSource } from "./sources.js";
 
 /** How long the flat sequence will be. */
 export interface Prediction {
@@ -28,8 +23,11 @@ export interface PredictOptions {
   limits: Limits;
   signal?: AbortSignal | undefined;
   /** What is known of files already; what is learnt is added. */
-  probes?: Map<string, Promise<MediaInfo>> | undefined;
+  probes?: Map<MediaInput, Promise<MediaInfo>> | undefined;
 }
+
+/** How far apart key frames lie in most files; where they really lie is only known after reading it whole. */
+const KEY_FRAME_SECONDS = 5;
 
 /**
  * Counts tokens before anything is decoded, from what the containers say.
@@ -48,19 +46,21 @@ export async function predictTokens(
   let untimed = 0;
   for (const source of sources) {
     if (source.kind === "text") {
-      const words = await readTextSource(source.input, signal ? { limits, signal } : { limits });
-      let count = 0;
-      if (tokenizer)
-        for await (const ids of tokenizer.encodeStream(words, signal ? { signal } : {})) count += ids.length;
-      byModality.text += count;
-      if (count > 0) untimed++;
+      const words = await countWords(source, { tokenizer, limits, signal });
+      byModality.text += words.count;
+      spans.push(...words.spans);
+      seconds = words.end === undefined ? seconds : Math.max(seconds ?? 0, words.end);
+      if (!source.timed && words.count > 0) untimed++;
       continue;
     }
-    if (!probes.has(source.path)) probes.set(source.path, probe(source.path, { limits, signal }));
-    const info = await probes.get(source.path)!;
+    if (!probes.has(source.input)) probes.set(source.input, probe(source.input, { limits, signal }));
+    const info = await probes.get(source.input)!;
     const stream = chosenStream(info, source);
     const first = Math.max(source.options.start ?? 0, stream?.startSeconds ?? 0, 0);
-    const duration = stream?.durationSeconds ?? info.durationSeconds;
+    const duration =
+      info.container === imageFolder && source.kind === "video"
+        ? (stream?.frames ?? 0) / videoOptions(source).folderFps
+        : (stream?.durationSeconds ?? info.durationSeconds);
     const isStill = stream?.kind === "image";
     if (duration === undefined && !isStill) {
       exact = false;
@@ -73,23 +73,45 @@ export async function predictTokens(
     // As decoding has it: what the container says counts too.
     const whole = Math.min(source.options.end ?? Number.POSITIVE_INFINITY, info.durationSeconds ?? 0) - first;
     checkDuration(Math.max(length, whole), source.path, limits);
-    seconds = Math.max(seconds ?? 0, end);
+    const { offset } = source.options;
+    seconds = Math.max(seconds ?? 0, end + offset);
     if (source.kind === "audio" && config.inputs.audio) {
       const count = predictAudioTokens(length, { stack: config.inputs.audio.stack });
       byModality.audio += count;
       exact &&= countsSamples(info, stream);
-      spans.push({ first, period: config.inputs.audio.stack * 0.01, count });
+      spans.push({ first: first + offset, period: config.inputs.audio.stack * 0.01, count });
     } else if (source.kind === "video" && config.inputs.video) {
       const { tubelets, period, known } = predictTubelets(source, length, isStill, config.inputs.video.tubelet);
       exact &&= known;
       byModality.video += tubelets * patchesPerTubelet(config.inputs.video);
-      spans.push({ first, period, count: tubelets });
+      spans.push({ first: first + offset, period, count: tubelets });
     }
   }
   if (config.sequence.separators)
     byModality.separator = predictSeparators(spans, config.sequence.windowSeconds, untimed);
   const tokens = Object.values(byModality).reduce((a, b) => a + b, 0);
   return { tokens, exact, seconds, byModality };
+}
+
+/** Tokens of a text, and where its cues begin and end. */
+async function countWords(
+  source: TextSource,
+  { tokenizer, limits, signal }: Pick<PredictOptions, "tokenizer" | "limits" | "signal">,
+): Promise<{ count: number; spans: StartSpan[]; end: number | undefined }> {
+  const words = await readWords(source, { limits, signal });
+  const spans: StartSpan[] = [];
+  let total = 0;
+  let end: number | undefined;
+  if (!tokenizer) return { count: 0, spans, end };
+  for (const cue of "text" in words ? [{ start: 0, end: 0, text: words.text }] : words.cues) {
+    let count = 0;
+    for await (const ids of tokenizer.encodeStream(cue.text, signal ? { signal } : {})) count += ids.length;
+    total += count;
+    if (!source.timed || count === 0) continue;
+    spans.push({ first: cue.start, period: 0, count });
+    end = Math.max(end ?? 0, cue.end);
+  }
+  return { count: total, spans, end };
 }
 
 /** Containers that keep a number of samples; the durations of others are rounded, and lossy codecs pad what they decode to. */
@@ -100,7 +122,14 @@ function countsSamples({ container }: MediaInfo, stream: StreamInfo | undefined)
 function predictTubelets(source: VideoSource, length: number, isStill: boolean, tubelet: number) {
   if (isStill) return { tubelets: 1, period: 0, known: true };
   const { sampling } = videoOptions(source);
-  const frames = "count" in sampling ? sampling.count : Math.ceil(length * sampling.fps - 1e-9);
+  const frames =
+    sampling === "key"
+      ? Math.ceil(length / KEY_FRAME_SECONDS)
+      : "times" in sampling
+        ? new Set(sampling.times).size
+        : "count" in sampling
+          ? sampling.count
+          : Math.ceil(length * sampling.fps - 1e-9);
   const tubelets = Math.ceil(frames / tubelet);
   // Which frames exist at the grid's instants is only known after decoding.
   return { tubelets, period: tubelets > 0 ? length / tubelets : 0, known: false };

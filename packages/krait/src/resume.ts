@@ -6,7 +6,7 @@ import { openPartial, openSafetensors, type PartialFile, type TensorToWrite, wri
 import { z } from "zod";
 import type { Encoder, RunState } from "./encoder.js";
 import type { Pool, PoolerState } from "./pool.js";
-import type { Source } from "./sources.js";
+import { fileOfSource, type Source } from "./sources.js";
 import { version } from "./version.js";
 
 /** What a run depends on: an interrupted one goes on only where all of it is the same. */
@@ -20,12 +20,17 @@ export interface Resumable {
   state: RunState;
 }
 
-/** Describes a run for `loadRunState`. Throws what `stat` of a source throws as `InputError` (SOURCE_NOT_FOUND, FILE_NOT_FOUND). */
+/**
+ * Describes a run for `loadRunState`; undefined where a source is a stream, which nobody can read again. Throws what `stat`
+ * of a source throws as `InputError` (SOURCE_NOT_FOUND, FILE_NOT_FOUND).
+ */
 export async function runIdentity(
   encoder: Encoder,
   sources: readonly Source[],
   pool: Pool | undefined,
-): Promise<RunIdentity> {
+): Promise<RunIdentity | undefined> {
+  const isText = (source: Source) => source.kind === "text" && "text" in source.input;
+  if (sources.some((source) => !isText(source) && fileOfSource(source) === undefined)) return undefined;
   const described: unknown[] = [];
   for (const source of sources) described.push(await describe(source));
   return {
@@ -41,7 +46,7 @@ export async function runIdentity(
 async function describe(source: Source): Promise<unknown> {
   if (source.kind === "text" && "text" in source.input)
     return { text: createHash("sha256").update(source.input.text).digest("hex") };
-  const path = source.kind === "text" ? (source.input as { file: string }).file : source.path;
+  const path = fileOfSource(source)!;
   const found = await stat(path).catch((cause: NodeJS.ErrnoException) => {
     throw new InputError(expected("an existing file", path, cause.code), {
       // As reading it would say, a little later.
@@ -50,7 +55,7 @@ async function describe(source: Source): Promise<unknown> {
       cause,
     });
   });
-  const options = source.kind === "text" ? {} : source.options;
+  const options = source.kind === "text" ? (source.timed ?? {}) : source.options;
   return { kind: source.kind, path: resolve(path), bytes: found.size, modified: found.mtimeMs, options };
 }
 

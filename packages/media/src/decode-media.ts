@@ -15,7 +15,9 @@ import {
   noStream,
   truncated,
   unknownCodec,
+  unstreamable,
 } from "./media-errors.js";
+
 import type { MediaInfo, StreamInfo } from "./media-info.js";
 import type { MediaPart } from "./media-part.js";
 import type { StreamContext } from "./media-stream.js";
@@ -61,7 +63,8 @@ export async function* decodeMedia(
   const { limits } = plan;
   const watch = new FrameWatch();
   const { hear } = watch;
-  const process = startFfmpeg({ program, ...ffmpegArguments(job), stallSeconds: limits.stallSeconds, hear });
+  const stdin = source.pipe?.read();
+  const process = startFfmpeg({ program, ...ffmpegArguments(job), stdin, stallSeconds: limits.stallSeconds, hear });
   const onClose = () => void process.kill();
   context.signal.addEventListener("abort", onClose, { once: true });
   const frameBytes = job.video === undefined ? 0 : job.video.width * job.video.height * 3;
@@ -80,6 +83,11 @@ export async function* decodeMedia(
         checkDuration(packet.time - plan.start, source.path, limits);
         reached[packet.stream.kind] = packet.time;
         yield* accept(packet, job, { order, timeline, sampler });
+        if (sampler.done && job.audio === undefined) {
+          // What follows would be decoded for nothing.
+          yield* order.flush();
+          return;
+        }
       }
     } catch (error) {
       context.throwIfClosed();
@@ -97,6 +105,7 @@ export async function* decodeMedia(
   } finally {
     context.signal.removeEventListener("abort", onClose);
     await process.kill();
+    source.pipe?.close();
   }
 }
 
@@ -182,6 +191,7 @@ function ffmpegArguments(job: Job): { input: string; inputOptions: string[]; out
     ...["-loglevel", "error", "-nostats", "-progress", "pipe:2"],
     ...inputGuards(plan.limits),
     ...threads,
+    ...(plan.video?.sampling === "key" ? ["-skip_frame:v", "nokey"] : []),
     // The filters trim exactly; the seek only has to land before.
     ...(from > 0 ? ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", (from - offset).toFixed(6)] : []),
     ...(offset === 0 ? [] : ["-itsoffset", offset.toFixed(9)]),
@@ -204,13 +214,17 @@ function ffmpegArguments(job: Job): { input: string; inputOptions: string[]; out
     outputOptions.push("-map", `0:${audio.stream.index}`, "-filter:a", filter, "-c:a", "pcm_f32le");
   }
   outputOptions.push("-map_metadata", "-1", "-map_chapters", "-1", "-f", "nut");
-  return { input: inputUrl(job.source.path), inputOptions, outputOptions };
+  return { input: inputUrl(job.source), inputOptions, outputOptions };
 }
 
 /** Transport and program streams seek by bytes and may land between key frames: start well before. Seconds. */
-function seekTime({ info, plan }: Job): number {
+function seekTime({ source, info, plan, video, audio }: Job): number {
+  if (source.pipe) return 0;
   const margin = /mpeg/.test(info.container) ? 15 : 1;
-  return Math.max(0, plan.start - margin);
+  // For a list of times nothing before the first of them is needed.
+  const first = audio === undefined && video?.grid !== undefined && video.grid.cells > 0 ? video.grid.from : 0;
+  const from = Math.max(plan.start, Math.min(first, plan.end));
+  return Math.max(0, from - margin);
 }
 
 const damage = /partial file|truncat|prematurely|end of file|invalid data|error/i;
@@ -236,6 +250,7 @@ function checkEnd(
     const codec = /Decoder \(codec (\w+)\) not found/.exec(tail)?.[1];
     if (codec !== undefined) throw unknownCodec(source.path, codec);
     if (isSpawnFailure(exit.error)) throw spawnFailure(program, exit.error);
+    if (nothing && source.pipe && source.format === "mp4") throw unstreamable(source.path, tail);
     throw new InputError(`Expected decodable media for ${source.path} but received ${tail || exit.error.message}`, {
       code: /partial file|truncat|prematurely/i.test(tail) ? "MEDIA_TRUNCATED" : "MEDIA_INVALID",
       hint: nothing

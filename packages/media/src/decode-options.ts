@@ -4,7 +4,9 @@ import { z } from "zod";
 const side = z.number().int().min(1).max(16384);
 
 const samplingSchema = z.union([
-  z.literal("all"),
+  z.literal(["all", "key"]),
+  // Each of them stands in ffmpeg's command line.
+  z.strictObject({ times: z.array(z.number().min(0).max(1e9)).min(1).max(2000) }),
   z.strictObject({ fps: z.number().positive().max(1000) }),
   z.strictObject({ count: z.number().int().min(1).max(10_000_000) }),
 ]);
@@ -20,6 +22,8 @@ export const decodeSchema = z.strictObject({
       fit: z.enum(["stretch", "cover", "contain"]).default("cover"),
       /** Index of the stream; otherwise the default one, or the first. */
       stream: z.number().int().min(0).optional(),
+      /** How many images of a folder make a second. */
+      folderFps: z.number().positive().max(1000).default(2),
     })
     .optional(),
   /** Mono at this rate. */

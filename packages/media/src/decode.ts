@@ -2,10 +2,11 @@ import { parseOptions } from "@krait/core";
 import { decodeMedia } from "./decode-media.js";
 import { type DecodeOptions, type DecodePlan, decodePlan, decodeSchema } from "./decode-options.js";
 import { isAnimation, readImageFile } from "./image.js";
+import { decodeFolder } from "./image-folder.js";
 import { noStream } from "./media-errors.js";
 import type { MediaPart, MediaStream } from "./media-part.js";
 import { createMediaStream, type StreamContext } from "./media-stream.js";
-import { openSource } from "./open-source.js";
+import { type MediaInput, openSource } from "./open-source.js";
 import { isForeignWav } from "./route.js";
 import { decodeWav } from "./wav/decode-wav.js";
 
@@ -26,6 +27,9 @@ import { decodeWav } from "./wav/decode-wav.js";
  * **Wav** files are read without ffmpeg and resampled by a windowed sinc; **images** are one video part, start = end = 0,
  * whatever the range.
  *
+ * A **folder of images** is a video: its files in natural order, picture k at k / `folderFps` seconds. A **stream** ("-" is standard
+ * input) is read once, from its beginning: nothing is sought in it, and of formats with their index at the end it says MEDIA_NOT_STREAMABLE.
+ *
  * A file that is damaged or cut in its middle yields what can be decoded and then throws. Leaving the loop, `close()` and
  * the signal kill the decoder at once.
  *
@@ -34,21 +38,22 @@ import { decodeWav } from "./wav/decode-wav.js";
  * SAMPLES_NOT_FINITE, DURATION_UNKNOWN; `EnvironmentError`: DECODER_OUTPUT_INVALID; `AbortedError`.
  * Throws at once: `UsageError` INVALID_OPTION.
  */
-export function decode(source: string, options: DecodeOptions): MediaStream {
+export function decode(source: MediaInput, options: DecodeOptions): MediaStream {
   const parsed = parseOptions(decodeSchema, options, "decode()");
   const plan = decodePlan(parsed);
   return createMediaStream((context) => decodeSource(source, plan, context), parsed.signal);
 }
 
 async function* decodeSource(
-  source: string,
+  source: MediaInput,
   plan: DecodePlan,
   context: StreamContext,
 ): AsyncGenerator<MediaPart, void, undefined> {
   const { limits } = plan;
-  const opened = await openSource(source);
+  const opened = await openSource(source, limits, context.signal);
   context.throwIfClosed();
-  if (opened.kind === "image" && !(await isAnimation(opened, limits, context.signal))) {
+  if (opened.kind === "folder") yield* decodeFolder(opened, plan, context);
+  else if (opened.kind === "image" && !(await isAnimation(opened, limits, context.signal))) {
     if (plan.video === undefined || plan.audio !== undefined) throw noStream(opened.path, "audio", "an image");
     yield await readImageFile(opened, plan.video, limits, context.signal);
   } else if (opened.kind === "wav" && !(await isForeignWav(opened, limits))) {

@@ -1,4 +1,5 @@
 import type { ChildProcess } from "node:child_process";
+import type { Readable } from "node:stream";
 import { EnvironmentError, InputError } from "@krait/core";
 import ffmpeg from "fluent-ffmpeg";
 import { ByteQueue } from "./byte-queue.js";
@@ -25,6 +26,8 @@ export interface FfmpegStart {
   program: string;
   inputOptions: string[];
   input: string;
+  /** What goes to its standard input, when `input` says so. */
+  stdin?: Readable | undefined;
   outputOptions: string[];
   /** Seconds without a byte or a sign of life, while we wait for one, before the process counts as stalled. */
   stallSeconds: number;
@@ -52,7 +55,7 @@ interface LinesRing {
 }
 
 export function startFfmpeg(start: FfmpegStart): FfmpegProcess {
-  const { program, inputOptions, input, outputOptions, stallSeconds, hear = () => false } = start;
+  const { program, inputOptions, input, outputOptions, stdin, stallSeconds, hear = () => false } = start;
   const output = new ByteQueue(pipeBytes);
   const messages: string[] = [];
   let lastSign = Date.now();
@@ -63,7 +66,7 @@ export function startFfmpeg(start: FfmpegStart): FfmpegProcess {
   const command = ffmpeg({ stdoutLines: keptMessages });
   harden(command as unknown as CommandInternals, program);
   command
-    .input(input)
+    .input(stdin ?? input)
     .inputOptions(...inputOptions)
     .output(output)
     .outputOptions(...outputOptions);
@@ -92,6 +95,7 @@ export function startFfmpeg(start: FfmpegStart): FfmpegProcess {
   async function kill(): Promise<void> {
     killed = true;
     output.interrupt();
+    stdin?.unpipe();
     if (!settled && child !== undefined) end(child);
     await exit;
     output.discard();

@@ -1,12 +1,14 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { AbortedError, InputError, type Limits } from "@krait/core";
 import { z } from "zod";
+import type { BytePipe } from "./byte-pipe.js";
 import { encryptedTracks } from "./encryption.js";
 import { spawnFailure } from "./ffmpeg-process.js";
-import { limitRefusal } from "./media-errors.js";
+import { limitRefusal, unstreamable } from "./media-errors.js";
 import type { MediaInfo, StreamInfo } from "./media-info.js";
 import { playlist, type Source, unreadable } from "./open-source.js";
 import { findProgram } from "./programs.js";
+import { sniffBytes } from "./sniff.js";
 import { inputGuards, inputUrl } from "./whitelists.js";
 
 const maxOutputBytes = 8 * 2 ** 20;
@@ -49,10 +51,21 @@ const outputSchema = z.object({
 });
 type Stream = z.output<typeof outputSchema>["streams"][number];
 
+/** What a pipe turned out to hold: its beginning need not be asked about twice. */
+const known = new WeakMap<BytePipe, MediaInfo>();
+
 /** Asks ffprobe about a checked source, under the whitelists that decoding has. */
 export async function ffprobe(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<MediaInfo> {
+  const { pipe } = source;
+  const info = (pipe && known.get(pipe)) ?? (await ask(source, limits, signal));
+  if (pipe) known.set(pipe, info);
+  return info;
+}
+
+async function ask(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<MediaInfo> {
   const program = await findProgram("ffprobe");
-  const args = ["-v", "error", ...inputGuards(limits), "-show_entries", entries, "-of", "json", inputUrl(source.path)];
+  if (source.pipe) await refuseText(source, limits, signal);
+  const args = ["-v", "error", ...inputGuards(limits), "-show_entries", entries, "-of", "json", inputUrl(source)];
   const { stdout, messages } = await runFfprobe(program, args, source, limits, signal);
   let output: z.output<typeof outputSchema>;
   try {
@@ -68,7 +81,8 @@ export async function ffprobe(source: Source, limits: Limits, signal: AbortSigna
     const refused = limitRefusal(source.path, messages, limits);
     if (refused !== undefined) throw refused;
   }
-  await markEncrypted(source, streams);
+  // Of a stream the boxes cannot be read again.
+  if (!source.pipe) await markEncrypted(source, streams);
   const clockOffset = transportClockOffset(format.format_name, streams);
   for (const stream of streams) stream.startSeconds += clockOffset;
   const ends = streams.map((s) => (s.durationSeconds === undefined ? 0 : s.startSeconds + s.durationSeconds));
@@ -107,7 +121,8 @@ function runFfprobe(
   signal: AbortSignal | undefined,
 ): Promise<{ stdout: string; messages: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
+    const { pipe } = source;
+    const child = spawn(program, args, { stdio: [pipe ? "pipe" : "ignore", "pipe", "pipe"], windowsHide: true });
     const chunks: Buffer[] = [];
     let size = 0;
     let messages = "";
@@ -115,8 +130,8 @@ function runFfprobe(
     const fail = (error: Error) => {
       failure ??= error;
       child.kill("SIGKILL");
-      child.stdout.destroy();
-      child.stderr.destroy();
+      child.stdout?.destroy();
+      child.stderr?.destroy();
     };
     const onAbort = () => fail(new AbortedError("probing", signal?.reason));
     const timer = setTimeout(() => {
@@ -127,12 +142,12 @@ function runFfprobe(
         }),
       );
     }, limits.stallSeconds * 1000);
-    child.stdout.on("data", (chunk: Buffer) => {
+    child.stdout!.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxOutputBytes) fail(invalid(source, `a description of over ${maxOutputBytes} bytes`));
       else chunks.push(chunk);
     });
-    child.stderr.on("data", (chunk: Buffer) => {
+    child.stderr!.on("data", (chunk: Buffer) => {
       messages = (messages + chunk.toString("utf8")).slice(-2000);
     });
     child.on("error", (cause) => {
@@ -153,12 +168,61 @@ function runFfprobe(
     };
     if (signal?.aborted) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
+    if (pipe) feed(child, pipe, source, limits, signal).catch(fail);
   });
+}
+
+/** Bytes of a stream that are looked at, and so held, to find out what it is. */
+const maxLookBytes = 32 * 2 ** 20;
+
+/** Gives ffprobe the beginning of a stream, chunk by chunk as it asks, and keeps it for the decoder. */
+async function feed(
+  child: ChildProcess,
+  pipe: BytePipe,
+  source: Source,
+  limits: Limits,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const stdin = child.stdin!;
+  let open = true;
+  const gone = new Promise<void>((resolve) => {
+    const onGone = () => {
+      open = false;
+      resolve();
+    };
+    stdin.on("error", onGone);
+    child.once("exit", onGone);
+  });
+  let sent = 0;
+  const give = async (chunk: Uint8Array) => {
+    sent += chunk.length;
+    if (sent > maxLookBytes) {
+      throw unstreamable(source.path, `${sent} bytes without`);
+    }
+    if (!stdin.write(chunk)) await Promise.race([new Promise((resolve) => stdin.once("drain", resolve)), gone]);
+  };
+  for (const chunk of [...pipe.looked]) if (open) await give(chunk);
+  while (open) {
+    const chunk = await Promise.race([pipe.more(limits, signal), gone]);
+    if (!chunk) break;
+    await give(chunk);
+  }
+  stdin.end();
+}
+
+/** ffprobe would wait for megabytes of a text before it says that it is no media. */
+async function refuseText(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<void> {
+  const head = await source.pipe!.peek(sniffBytes, limits, signal);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what tells media from text
+  if (/[\u0000-\u0008\u000e-\u001a\u001c-\u001f]/.test(Buffer.from(head).toString("latin1"))) return;
+  throw invalid(source, "text");
 }
 
 /** Turns ffprobe's last words into the error they mean. */
 function refusal(source: Source, limits: Limits, messages: string): InputError {
   const tail = messages.trim().split("\n").slice(-4).join("; ");
+  if (source.pipe && source.format === "mp4" && /moov atom not found|end of file|invalid data/i.test(tail))
+    return unstreamable(source.path, tail);
   // Random bytes named .mp4 lack the index too; only a file that begins as one was cut.
   if (source.format !== "" && /moov atom not found|EBML header|ended prematurely|end of file/i.test(tail)) {
     return new InputError(`Expected a whole media file for ${source.path} but received a truncated one: ${tail}`, {

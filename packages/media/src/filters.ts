@@ -13,7 +13,7 @@ export interface VideoTarget {
 
 /** watch → trim → select → scale → rgb24: frames that are not kept cost their decoding and nothing more. */
 export function videoFilter({ width, height, fit, grid }: VideoTarget, start: number, end: number): string {
-  const gridEnd = grid === undefined ? Number.POSITIVE_INFINITY : grid.origin + grid.cells * grid.step;
+  const gridEnd = grid?.until ?? Number.POSITIVE_INFINITY;
   return [
     `select='${watchExpression}'`,
     trim("trim", start === 0 ? 0 : start - timeTolerance, Math.min(end - timeTolerance, gridEnd)),

@@ -46,7 +46,7 @@ interface Target {
 }
 
 export async function readImageFile(source: Source, target: Target, limits: Limits, signal: AbortSignal | undefined) {
-  return decodeImage(await readBytes(source, signal), source.path, target, limits, signal);
+  return decodeImage(await readBytes(source, limits, signal), source.path, target, limits, signal);
 }
 
 async function decodeImage(
@@ -86,7 +86,7 @@ async function decodeImage(
 
 /** What `probe` says of an image, without ffprobe. */
 export async function probeImage(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<MediaInfo> {
-  const metadata = await imageMetadata(await readBytes(source, signal), source.path, limits);
+  const metadata = await imageMetadata(await readBytes(source, limits, signal), source.path, limits);
   const { width, height } = metadata.autoOrient;
   const stream = { index: 0, kind: "image" as const, codec: source.format, startSeconds: 0, width, height };
   return { path: source.path, container: source.format, bytes: source.bytes, streams: [stream] };
@@ -95,7 +95,7 @@ export async function probeImage(source: Source, limits: Limits, signal: AbortSi
 /** An animation is a video in all but name. */
 export async function isAnimation(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<boolean> {
   if (source.format !== "gif") return false;
-  const { pages } = await imageMetadata(await readBytes(source, signal), source.path, limits);
+  const { pages } = await imageMetadata(await readBytes(source, limits, signal), source.path, limits);
   return (pages ?? 1) > 1;
 }
 
@@ -119,7 +119,8 @@ async function imageMetadata(bytes: Buffer, name: string, limits: Limits): Promi
   return metadata;
 }
 
-async function readBytes(source: Source, signal: AbortSignal | undefined): Promise<Buffer> {
+async function readBytes(source: Source, limits: Limits, signal: AbortSignal | undefined): Promise<Buffer> {
+  if (source.pipe) return Buffer.from(await source.pipe.readAll(maxImageBytes, "MEDIA_TOO_LARGE", limits, signal));
   if (source.bytes > maxImageBytes) {
     throw new InputError(
       `Expected an image of at most ${maxImageBytes} bytes for ${source.path} but received ${source.bytes}`,

@@ -1,10 +1,13 @@
+export { type BytePipe, type ByteStream, isByteStream, pipeOf } from "./byte-pipe.js";
 export { decode } from "./decode.js";
 export type { DecodeOptions } from "./decode-options.js";
 export type { Fit } from "./filters.js";
 export { type ImageOptions, readImage } from "./image.js";
+export { imageFolder } from "./image-folder.js";
 export { checkDuration } from "./media-errors.js";
 export type { MediaInfo, StreamInfo } from "./media-info.js";
 export type { AudioPart, MediaPart, MediaStream, VideoPart } from "./media-part.js";
+export type { MediaInput } from "./open-source.js";
 export { maxFrameSeconds } from "./part-order.js";
 export { probe } from "./probe.js";
 export { findProgram, type ProgramName } from "./programs.js";

@@ -88,3 +88,11 @@ export function limitRefusal(path: string, messages: string, limits: Limits): In
   }
   return undefined;
 }
+
+/** A stream whose index stands at its end, which cannot be read before the rest has gone by. */
+export function unstreamable(path: string, received: string): InputError {
+  return new InputError(`Expected an index at the beginning of ${path} but received ${received}`, {
+    code: "MEDIA_NOT_STREAMABLE",
+    hint: "Save it to a file first, or write it with `-movflags +faststart` or as Matroska.",
+  });
+}

@@ -1,5 +1,5 @@
 /** What the first bytes of a file say it is; the name of a file is never believed. */
-export type SourceKind = "wav" | "image" | "playlist" | "media";
+export type SourceKind = "wav" | "image" | "playlist" | "media" | "folder";
 
 export interface Sniffed {
   kind: SourceKind;

@@ -1,3 +1,5 @@
+import type { Source } from "./open-source.js";
+
 /**
  * What ffmpeg may open. Both lists are needed: with the protocols alone a playlist named .mp4 still opens as one, and
  * the local files it names are read.
@@ -31,6 +33,6 @@ export function inputGuards(limits: { maxPixels: number; maxStreams: number }): 
 }
 
 /** `file:` keeps a name such as `concat:a|b` or `-x.mp4` a name. */
-export function inputUrl(path: string): string {
-  return `file:${path}`;
+export function inputUrl({ path, pipe }: Pick<Source, "path" | "pipe">): string {
+  return pipe ? "pipe:0" : `file:${path}`;
 }

@@ -129,6 +129,50 @@ describe("sampling by count", () => {
   });
 });
 
+describe("sampling by times", () => {
+  test.each([
+    ["25", "cfr.mp4"],
+    ["30000/1001", "ntsc.mkv"],
+  ])("at %s frames per second gives the frames that show then", async (rate, file) => {
+    const path = await ffmpeg(
+      `-f lavfi -i testsrc2=size=64x48:rate=${rate}:duration=9 -c:v libx264 -bf 2 -g 50`,
+      at(file),
+    );
+    const shown = await frameTimes(path);
+    const wanted = [7.031, 0, 2.5, 2.504, 8.9, 2.51];
+    const expected = new Set(wanted.sort((a, b) => a - b).map((t) => shown.findLast((time) => time <= t + 0.0006)!));
+    const { video } = await decoded(decode(path, { video: { sampling: { times: wanted }, ...small } }));
+    expect(video.map((frame) => frame.start.toFixed(5))).toEqual([...expected].map((time) => time.toFixed(5)));
+    const some = await decoded(decode(path, { video: { sampling: { times: wanted }, ...small }, start: 1, end: 8 }));
+    expect(some.video.map((frame) => frame.start)).toEqual(
+      video.map((frame) => frame.start).filter((time) => time > 0 && time < 8),
+    );
+  });
+
+  test("many of them fit the command line, none of them is an error", async () => {
+    const path = at("cfr.mp4");
+    const times = Array.from({ length: 2000 }, (_, i) => i * 0.004);
+    const { video } = await decoded(decode(path, { video: { sampling: { times }, ...small } }));
+    expect(video).toHaveLength(200);
+    expect(() => decode(path, { video: { sampling: { times: [] }, ...small } })).toThrow(/times/);
+    expect(() => decode(path, { video: { sampling: { times: [-1] }, ...small } })).toThrow(/times/);
+  });
+});
+
+test("sampling by key frames gives these, at their times", async () => {
+  const path = await ffmpeg(
+    "-f lavfi -i testsrc2=size=64x48:rate=25:duration=9 -c:v libx264 -g 40 -bf 2",
+    at("key.mp4"),
+  );
+  const whole = await decoded(decode(path, { video: { sampling: "all", ...small }, audio: undefined }));
+  const { video } = await decoded(decode(path, { video: { sampling: "key", ...small } }));
+  expect(video.map((frame) => frame.start)).toEqual([0, 1.6, 3.2, 4.8, 6.4, 8].map((time) => expect.closeTo(time, 3)));
+  for (const frame of video) {
+    expect(frame.pixels).toEqual(whole.video.find((other) => Math.abs(other.start - frame.start) < 1e-6)!.pixels);
+  }
+  expect(video[0]!.end).toBe(video[1]!.start);
+});
+
 describe("audio and video on one clock", () => {
   /** White for 0.1 s and a 1 kHz tone at the same instants, from t = 1 on every second. */
   const flash =

@@ -8,6 +8,7 @@ import {
   numberOption,
   type OptionSpec,
   parseArguments,
+  parseTime,
   timeOption,
 } from "../arguments.js";
 import { UsageFault } from "../fault.js";
@@ -23,10 +24,16 @@ const specs: Readonly<Record<string, OptionSpec>> = {
   text: { value: true, multiple: true },
   fps: { value: true },
   frames: { value: true },
+  times: { value: true },
+  "key-frames": {},
+  "video-stream": { value: true },
+  "audio-stream": { value: true },
   "no-video": {},
   "no-audio": {},
   start: { value: true },
   end: { value: true },
+  duration: { value: true },
+  offset: { value: true },
   device: { value: true },
   threads: { value: true },
   dtype: { value: true },
@@ -52,9 +59,11 @@ export interface EncodePlan {
   video: boolean;
   audio: boolean;
   /** For video sources. */
-  sampling: { fps?: number; count?: number };
-  /** Seconds, for media. */
-  range: { start?: number; end?: number };
+  sampling: { fps?: number; count?: number; times?: number[]; keyFrames?: true };
+  /** Seconds, for media and subtitles. */
+  range: { start?: number; end?: number; offset?: number };
+  /** Which streams of media, by index. */
+  streams: { video?: number; audio?: number };
   encoder: {
     device?: "auto" | "cpu" | "cuda";
     threads?: number;
@@ -98,7 +107,8 @@ export function parseEstimate(argv: readonly string[]): EstimatePlan {
 
 function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "page" | "resume" | "checkpointSeconds"> {
   const { options } = args;
-  exclusive(args, "fps", "frames");
+  exclusive(args, "fps", "frames", "times", "key-frames");
+  exclusive(args, "end", "duration");
   exclusive(args, "page", "no-page");
   exclusive(args, "model", "seed");
   exclusive(args, "no-video", "no-audio");
@@ -116,10 +126,11 @@ function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "pag
     );
   }
   const start = timeOption(args, "start");
-  const end = timeOption(args, "end");
+  const duration = timeOption(args, "duration");
+  const end = duration === undefined ? timeOption(args, "end") : (start ?? 0) + duration;
   if (end !== undefined && end <= (start ?? 0)) {
     throw new UsageFault(
-      `Expected a time after ${start ?? 0} s for --end but received ${end} s`,
+      `Expected a time after ${start ?? 0} s for --${duration === undefined ? "end" : "duration"} but received ${end} s`,
       "INVALID_OPTION",
       "The part goes from --start up to --end.",
     );
@@ -134,8 +145,14 @@ function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "pag
     sampling: defined({
       fps: numberOption(args, "fps", { above: 0, max: 1000 }),
       count: numberOption(args, "frames", { integer: true, min: 1, max: 10_000_000 }),
+      times: timesOption(args),
+      keyFrames: has("key-frames") ? (true as const) : undefined,
     }),
-    range: defined({ start, end }),
+    range: defined({ start, end, offset: numberOption(args, "offset", { min: -1e8, max: 1e8 }) }),
+    streams: defined({
+      video: numberOption(args, "video-stream", { integer: true, min: 0 }),
+      audio: numberOption(args, "audio-stream", { integer: true, min: 0 }),
+    }),
     encoder: defined({
       device: choiceOption(args, "device", ["auto", "cpu", "cuda"]),
       threads: numberOption(args, "threads", { integer: true, min: 1, max: 1024 }),
@@ -147,6 +164,18 @@ function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "pag
     quiet: has("quiet"),
     json: has("json"),
   };
+}
+
+/** `12,1:30,01:02:03.5` */
+function timesOption({ options }: Arguments): number[] | undefined {
+  const given = options.get("times");
+  if (given === undefined) return undefined;
+  const times = given.split(",").map(parseTime);
+  if (times.length > 2000) throw invalid("times", "at most 2000 times", `${times.length} of them`);
+  return times.map((time) => {
+    if (time === undefined) throw invalid("times", "seconds or HH:MM:SS, parted by commas", given.slice(0, 80));
+    return time;
+  });
 }
 
 /** `token`, `frame` or seconds. */

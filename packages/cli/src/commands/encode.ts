@@ -54,7 +54,7 @@ export const encode: Command = async (argv, { signal, print }) => {
 /** What to encode, in the order given. Throws `InputError` where a file holds nothing that is wanted. */
 export async function openSources(
   sdk: Sdk,
-  plan: Pick<EncodePlan, "inputs" | "video" | "audio" | "sampling" | "range">,
+  plan: Pick<EncodePlan, "inputs" | "video" | "audio" | "sampling" | "range" | "streams">,
   note: (text: string) => void,
   signal: AbortSignal,
 ): Promise<Source[]> {
@@ -65,15 +65,17 @@ export async function openSources(
       continue;
     }
     const found = await inspectInput(sdk, input.file, signal);
-    if (found.kind === "text") {
-      sources.push(sdk.textFile(input.file));
+    if (found.kind !== "media") {
+      sources.push(found.kind === "text" ? sdk.textFile(input.file) : sdk.subtitles(input.file, plan.range));
       continue;
     }
     const { streams } = found.info;
     const has = (kind: string) => streams.some((stream) => stream.kind === kind && stream.codec !== "unknown");
     const before = sources.length;
-    if (plan.video && has("video")) sources.push(sdk.video(input.file, { ...plan.sampling, ...plan.range }));
-    if (plan.audio && has("audio")) sources.push(sdk.audio(input.file, plan.range));
+    const { streams: chosen, range } = plan;
+    if (plan.video && has("video"))
+      sources.push(sdk.video(input.file, { ...plan.sampling, ...range, ...pick(chosen.video) }));
+    if (plan.audio && has("audio")) sources.push(sdk.audio(input.file, { ...range, ...pick(chosen.audio) }));
     if (plan.video && streams.every((stream) => stream.kind === "image")) sources.push(sdk.image(input.file));
     else if (streams.some((stream) => stream.attachedPicture)) {
       note(`note: the cover picture inside ${oneLine(input.file)} is left out.`);
@@ -90,12 +92,17 @@ export async function openSources(
   return sources;
 }
 
+function pick(stream: number | undefined): { stream?: number } {
+  return stream === undefined ? {} : { stream };
+}
+
 /** What was asked for, as it is stored with the features. */
 function describeOptions({
   inputs,
   model,
   sampling,
   range,
+  streams,
   video,
   audio,
   encoder,
@@ -105,6 +112,8 @@ function describeOptions({
     ...(typeof model === "string" ? { model } : model),
     ...sampling,
     ...range,
+    ...(streams.video === undefined ? {} : { videoStream: streams.video }),
+    ...(streams.audio === undefined ? {} : { audioStream: streams.audio }),
     ...(video ? {} : { video }),
     ...(audio ? {} : { audio }),
     ...encoder,

@@ -24,7 +24,7 @@ export const probe: Command = async (argv, { signal, print }) => {
 };
 
 function describe(found: Input): string {
-  if (found.kind === "text") return `${oneLine(found.path)}\n  text, ${bytes(found.bytes)}\n`;
+  if (found.kind !== "media") return `${oneLine(found.path)}\n  ${found.kind}, ${bytes(found.bytes)}\n`;
   const { path, container, durationSeconds, bytes: size, streams } = found.info;
   const facts = [container, durationSeconds !== undefined && duration(durationSeconds), bytes(size)].filter(Boolean);
   return `${oneLine(path)}\n  ${facts.join(", ")}\n${streams.map((stream) => `  ${describeStream(stream)}\n`).join("")}`;
