@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { limitsSchema, parseOptions } from "@krait/core";
-import type { MediaInfo } from "@krait/media";
+import { imageFolder, type MediaInfo, type MediaInput } from "@krait/media";
 import { attentionBytesPerToken, type EncoderConfig, openCheckpoint, planEncoderMemory } from "@krait/nn";
 import { z } from "zod";
 import { chosenStream } from "./decoder-sharing.js";
@@ -83,7 +83,7 @@ export async function estimate(
   await checkpoint.close();
   const { config } = checkpoint;
   const tokenizer = config.inputs.text ? await openTokenizer(config.inputs.text, folder, bounds) : undefined;
-  const probes = new Map<string, Promise<MediaInfo>>();
+  const probes = new Map<MediaInput, Promise<MediaInfo>>();
   const { tokens, exact, byModality, seconds } = await predictTokens(sources, {
     config,
     tokenizer,
@@ -127,16 +127,17 @@ function compareAttention(config: EncoderConfig, dtype: "f32" | "bf16") {
   });
 }
 
-/** One process for each file and range; wav files and images are read without. */
+/** One process for each file and range; wav files and images, also folders of them, are read without. */
 async function decoderBytes(
   sources: readonly Source[],
-  probes: ReadonlyMap<string, Promise<MediaInfo>>,
+  probes: ReadonlyMap<MediaInput, Promise<MediaInfo>>,
   threads: number | undefined,
 ): Promise<number> {
   let bytes = 0;
-  for (const { path, video } of groupDecoders(sources)) {
-    const info = await probes.get(path);
-    if (!info || info.container === "wav" || info.streams.every(({ kind }) => kind === "image")) continue;
+  for (const { input, video } of groupDecoders(sources)) {
+    const info = await probes.get(input);
+    if (!info || info.container === "wav" || info.container === imageFolder) continue;
+    if (info.streams.every(({ kind }) => kind === "image")) continue;
     bytes += DECODER_BYTES;
     const { width = 0, height = 0 } = (video && chosenStream(info, video.source)) ?? {};
     // ffmpeg's own choice is a thread more than there are cores, up to 16.
@@ -154,9 +155,9 @@ function mediaBytes(sources: readonly Source[], config: EncoderConfig, chunkToke
   for (const source of sources) {
     if (source.kind === "video" && video) {
       const frame = video.width * video.height * 3;
-      // A number of frames over an unknown length may all fall into one window.
-      const fps = source.options.fps ?? DEFAULT_FPS;
-      const frames = source.options.count ?? fps * windowSeconds;
+      // A number of frames over an unknown length, and times, may all fall into one window.
+      const { fps = DEFAULT_FPS, times, count = times?.length } = source.options;
+      const frames = count ?? fps * windowSeconds;
       const patches = (video.width / video.patch) * (video.height / video.patch);
       const inChunk = (Math.ceil(chunkTokens / patches) + 1) * video.tubelet;
       bytes += frame * (2 * (Math.ceil(frames) + video.tubelet) + 2 * inChunk);

@@ -1,8 +1,9 @@
 import { defaultLimits, expected, UsageError } from "@krait/core";
 import type { Projector, PromptPart } from "@krait/nn";
-import { readTextSource, type TextTokenizer } from "@krait/tokenizers";
+import type { TextTokenizer } from "@krait/tokenizers";
 import type { Encoder } from "../encoder.js";
 import type { Pool } from "../pool.js";
+import { readWords } from "../read-words.js";
 import type { Source } from "../sources.js";
 
 /** What makes soft tokens of media. */
@@ -13,10 +14,10 @@ export interface MediaReader {
 }
 
 /**
- * A prompt of sources: texts are tokenized where they stand; media that stand together are encoded as one sequence, ordered by time,
+ * A prompt of sources: texts are tokenized where they stand, subtitles as their lines; media that stand together are encoded as one sequence, ordered by time,
  * and projected.
  *
- * @throws UsageError (INVALID_OPTION) for media without an encoder, and what `encode` and `readTextSource` throw
+ * @throws UsageError (INVALID_OPTION) for media without an encoder, and what `encode` and `readWords` throw
  */
 export async function readPrompt(
   sources: readonly Source[],
@@ -28,8 +29,9 @@ export async function readPrompt(
   for (let i = 0; i < sources.length; ) {
     const source = sources[i]!;
     if (source.kind === "text") {
-      const words = await readTextSource(source.input, { limits: defaultLimits, ...(signal && { signal }) });
-      parts.push(tokenizer.encode(words));
+      const words = await readWords(source, { limits: defaultLimits, signal });
+      const line = "text" in words ? words.text : Array.from(words.cues, ({ text }) => text).join("\n");
+      parts.push(tokenizer.encode(line));
       i++;
       continue;
     }
