@@ -44,6 +44,7 @@ export function hourPage({ samples, tokens, seconds, memory, timesRealTime, medi
   const title = `${mediaSeconds / 60} minutes of media, ${tokens} tokens in ${seconds.toFixed(0)} s: ${timesRealTime.toFixed(1)} × real time`;
   const range = [memory.leastBytes, memory.mostBytes].map((bytes) => (bytes / MIB).toFixed(0)).join(" to ");
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+<title>${title}</title>
 <rect width="100%" height="100%" fill="white"/>
 ${text(LEFT, 22, title, 'font-size="16"')}
 <text x="${LEFT}" y="42"><tspan fill="#1d4ed8">memory of all processes, MiB (${range} from 5 % on)</tspan><tspan fill="#60a5fa" dx="14">of the decoder</tspan><tspan fill="#b45309" dx="14">tokens</tspan><tspan fill="#666" dx="14">mean load of the machine ${load.mean.toFixed(1)}</tspan></text>
