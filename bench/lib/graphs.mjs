@@ -1,5 +1,5 @@
 // Programs that rows time.
-import { argMax, embedding, Graph, linear, unary } from "../../packages/graph/dist/index.js";
+import { embedding, Graph, linear, unary } from "../../packages/graph/dist/index.js";
 import { Stack } from "../../packages/nn/dist/index.js";
 
 /** A graph over one sequence of `length` tokens. */
@@ -11,18 +11,8 @@ export function packed(name, length, capacity = length) {
   return { graph, T, S, cuSeqlens, inputs: { cuSeqlens: Int32Array.of(0, length) }, symbols: { T: length, S: 1 } };
 }
 
-/** Token ids → embedding → layers → final norm, and with `head` the logits of the tied table; the state is
- * carried. `greedy`: the largest logit's place is the next run's id, without a way over the host. */
-export function stack({
-  length,
-  width = 768,
-  layout,
-  dtype,
-  head = false,
-  greedy = false,
-  vocabulary = 50280,
-  options = {},
-}) {
+/** Token ids → embedding → layers → final norm, and with `head` the logits of the tied table; the state is carried. */
+export function stack({ length, width = 768, layout, dtype, head = false, vocabulary = 50280, options = {} }) {
   const p = packed("stack", length);
   const built = new Stack({ width, layout, ...options });
   const { parameters, states } = built.blueprint();
@@ -35,22 +25,20 @@ export function stack({
     stateIndex: p.graph.slots("stateIndex", p.S, 1),
     position: p.graph.input("position", "i64", [p.S]),
   };
-  const ids = greedy ? p.graph.state("ids", "i32", [p.T]) : p.graph.indices("ids", p.T, 0, vocabulary);
+  const ids = p.graph.indices("ids", p.T, 0, vocabulary);
   const table = p.graph.parameter("table", dtype, [vocabulary, width]);
   const x = embedding({ table, ids }, { outDtype: built.streamDType(dtype) }).y;
   const features = built.forward(p.graph, x, context, tensors, dtype);
-  if (head || greedy) {
+  if (head) {
     const cast = dtype === "f32" ? features : unary({ x: features }, { kind: "identity", outDtype: dtype }).y;
-    const logits = linear({ x: cast, weight: table }, { outDtype: "f32" }).y;
-    if (greedy) p.graph.output("chosen", argMax({ x: logits, kept: ids }).index);
-    else p.graph.output("logits", logits);
+    p.graph.output("logits", linear({ x: cast, weight: table }, { outDtype: "f32" }).y);
   } else {
     p.graph.output("features", features);
   }
   Object.assign(p.inputs, {
     stateIndex: Int32Array.of(0),
     position: BigInt64Array.of(0n),
-    ...(!greedy && { ids: Int32Array.from({ length }, (_, i) => (i * 7919) % vocabulary) }),
+    ids: Int32Array.from({ length }, (_, i) => (i * 7919) % vocabulary),
   });
   return p;
 }

@@ -146,6 +146,12 @@ export class Model implements Closable {
     private readonly weights: DeviceBuffer[],
     /** Most tokens of a sequence that has a session. */
     private readonly room: number,
+    /** Of parameters and states, by name. */
+    private readonly buffers: Record<string, DeviceBuffer>,
+    private readonly blueprint: Blueprint,
+    private readonly options: ModelOptions,
+    /** Whether the sessions end with it. */
+    private readonly ownsPool = true,
   ) {}
 
   /** @param build adds the model's inputs, its forward pass and its outputs to the graph */
@@ -178,15 +184,36 @@ export class Model implements Closable {
         }
       }
       pool = await StatePool.create(device, plannedStates(blueprint, contextTokens), slots, dtype);
-      const program = await device.load(graph, { buffers: { ...buffers, ...pool.buffers } });
+      Object.assign(buffers, pool.buffers);
+      const program = await device.load(graph, { buffers });
       const grows = blueprint.states.some((s) => s.growth === "linear");
       const room = grows ? (contextTokens ?? 0) : Number.POSITIVE_INFINITY;
-      return new Model(device, maxTokens, maxSequences, program, pool, weights, room);
+      return new Model(device, maxTokens, maxSequences, program, pool, weights, room, buffers, blueprint, options);
     } catch (error) {
       pool?.close();
       for (const buffer of weights) buffer.close();
       throw KraitError.is(error) && error.code === "OUT_OF_MEMORY" ? withSizes(error, graph) : error;
     }
+  }
+
+  /**
+   * Another program over the same weights and sessions, for runs of at most `maxTokens` tokens.
+   *
+   * @param own states that no session has, by name
+   */
+  async variant(
+    name: string,
+    build: (builder: ModelBuilder) => void,
+    maxTokens: number,
+    own: Record<string, DeviceBuffer>,
+  ): Promise<Model> {
+    const options = { ...this.options, maxTokens };
+    const { graph } = buildProgram(name, this.blueprint, build, options);
+    const buffers = { ...this.buffers, ...own };
+    const program = await this.device.load(graph, { buffers });
+    const { device, maxSequences, pool, room, blueprint } = this;
+    const kept = Object.values(own);
+    return new Model(device, maxTokens, maxSequences, program, pool, kept, room, buffers, blueprint, options, false);
   }
 
   /**
@@ -272,7 +299,7 @@ export class Model implements Closable {
 
   close(): void {
     this.program.close();
-    this.pool.close();
+    if (this.ownsPool) this.pool.close();
     for (const buffer of this.weights) buffer.close();
   }
 

@@ -115,6 +115,40 @@ describe(`published models, seed ${seed}`, () => {
     },
   );
 
+  test.each(named)("%s: tokens chosen ahead are those chosen one by one", async (_, folder) => {
+    const load = (stepsAhead: number) =>
+      loadCausalModel(device, folder, { contextTokens: 40, maxTokens: 32, slots: 3, stepsAhead });
+    const [byOne, ahead] = [await load(0), await load(3)];
+    try {
+      // More prompts than slots; the longest ends with the context, another with a token that came up by itself.
+      const prompts = [idsOf(3), idsOf(35), idsOf(1), idsOf(20), idsOf(7)];
+      const free = await collect(Generation.start(byOne, prompts, { maxTokens: 12, endTokens: [] }));
+      const options = { maxTokens: 12, endTokens: [free[2]![4]!] };
+      const wanted = await collect(Generation.start(byOne, prompts, options));
+      expect(await collect(Generation.start(ahead, prompts, options))).toEqual(wanted);
+      // Interrupted at any token, and again a token after going on.
+      for (let taken = 1; taken < 14; taken += 3) {
+        const generation = Generation.start(ahead, prompts.slice(0, 2), options);
+        const iterator = generation[Symbol.asyncIterator]();
+        for (let n = 0; n < taken; n++) if ((await iterator.next()).done) break;
+        const once = await generation.snapshot();
+        await iterator.return?.(undefined);
+        const resumed = await Generation.resume(ahead, once);
+        const second = resumed[Symbol.asyncIterator]();
+        await second.next();
+        const twice = await resumed.snapshot();
+        await second.return?.(undefined);
+        const rest = await collect(await Generation.resume(byOne, twice));
+        twice.sequences.forEach((s, i) => {
+          expect([...s.tokens, ...(rest[i] ?? [])]).toEqual(wanted[i]);
+        });
+      }
+    } finally {
+      byOne.close();
+      ahead.close();
+    }
+  });
+
   test.each(named)("%s can be inspected: what it says is what is loaded", async (_, folder) => {
     const report = await inspectModel(folder, { contextTokens: 33 });
     const model = await loadCausalModel(device, folder, { contextTokens: 33 });
@@ -140,28 +174,51 @@ describe("a causal model", () => {
     await expect(model.run([{ ids: [1], session }])).rejects.toMatchObject({ code: "CONTEXT_FULL" });
     expect(() => Generation.start(model, [[]])).toThrow(expect.objectContaining({ code: "PROMPT_EMPTY" }));
     session.close();
-    // A generation ends where the context does.
-    const tokens = await collect(Generation.start(model, [idsOf(10)], { maxTokens: 50, endTokens: [] }));
-    expect(tokens[0]).toHaveLength(7);
     model.close();
+    // A generation ends where the context does.
+    for (const stepsAhead of [0, 3]) {
+      const small = await loadCausalModel(device, folder, { contextTokens: 16, stepsAhead });
+      const tokens = await collect(Generation.start(small, [idsOf(10)], { maxTokens: 50, endTokens: [] }));
+      expect(tokens[0]).toHaveLength(7);
+      small.close();
+    }
+    await expect(loadCausalModel(device, folder, { stepsAhead: -1 })).rejects.toMatchObject({ code: "INVALID_OPTION" });
   });
 
-  test("ends a sequence at its end token, when it is stopped, and when its loop is left", async () => {
-    const model = await loadCausalModel(device, folder, { contextTokens: 64, slots: 2 });
-    const prompts = [idsOf(5), idsOf(6)];
-    const free = await collect(Generation.start(model, prompts, { maxTokens: 10, endTokens: [] }));
-    const end = free[0]![3]!;
-    const ended = await collect(Generation.start(model, [prompts[0]!], { maxTokens: 10, endTokens: [end] }));
-    expect(ended[0]).toEqual(free[0]!.slice(0, free[0]!.indexOf(end) + 1));
-    const generation = Generation.start(model, prompts, { maxTokens: 10, endTokens: [] });
-    const counts = [0, 0];
-    for await (const { sequence } of generation) if (++counts[sequence]! === 2 && sequence === 0) generation.stop(0);
-    expect(counts).toEqual([2, 10]);
-    for await (const _ of Generation.start(model, prompts)) break;
-    const sessions = [await model.open(), await model.open()]; // both slots are back
+  test("stops at an abort with steps under way, and its slots come back", async () => {
+    const model = await loadCausalModel(device, folder, { contextTokens: 64, slots: 2, stepsAhead: 3 });
+    const controller = new AbortController();
+    const count = async () => {
+      let n = 0;
+      const options = { maxTokens: 30, endTokens: [] };
+      for await (const _ of Generation.start(model, [idsOf(5)], options, controller.signal))
+        if (++n === 4) controller.abort();
+    };
+    await expect(count()).rejects.toMatchObject({ code: "ABORTED" });
+    const sessions = [await model.open(), await model.open()];
     for (const s of sessions) s.close();
     model.close();
   });
+
+  test.each([0, 3])(
+    "ends a sequence at its end token, when it is stopped, and when its loop is left, %i steps ahead",
+    async (stepsAhead) => {
+      const model = await loadCausalModel(device, folder, { contextTokens: 64, slots: 2, stepsAhead });
+      const prompts = [idsOf(5), idsOf(6)];
+      const free = await collect(Generation.start(model, prompts, { maxTokens: 10, endTokens: [] }));
+      const end = free[0]![3]!;
+      const ended = await collect(Generation.start(model, [prompts[0]!], { maxTokens: 10, endTokens: [end] }));
+      expect(ended[0]).toEqual(free[0]!.slice(0, free[0]!.indexOf(end) + 1));
+      const generation = Generation.start(model, prompts, { maxTokens: 10, endTokens: [] });
+      const counts = [0, 0];
+      for await (const { sequence } of generation) if (++counts[sequence]! === 2 && sequence === 0) generation.stop(0);
+      expect(counts).toEqual([2, 10]);
+      for await (const _ of Generation.start(model, prompts)) break;
+      const sessions = [await model.open(), await model.open()]; // both slots are back
+      for (const s of sessions) s.close();
+      model.close();
+    },
+  );
 
   test("weights rounded to bf16 on the CPU change the logits by what bf16 can hold", async () => {
     const options = { dtype: "bf16", bound: 3e-2 } as const;

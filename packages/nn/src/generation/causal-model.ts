@@ -1,6 +1,6 @@
 import { type Closable, expected, UsageError } from "@krait/core";
-import { concatenateRows, embedding, linear, unary, type Value } from "@krait/graph";
-import type { Device } from "@krait/runtime";
+import { argMax, concatenateRows, embedding, linear, unary, type Value } from "@krait/graph";
+import type { Device, DeviceBuffer } from "@krait/runtime";
 import type { LoadableWeights, ModelTensor } from "../checkpoints/index.js";
 import type { CausalDescription } from "../families/family.js";
 import { Pass } from "../families/pass.js";
@@ -8,6 +8,7 @@ import { Model, type ModelBuilder, type ModelOptions } from "../model.js";
 import type { Session } from "../session.js";
 import type { Blueprint } from "../stack.js";
 import type { WeightSource } from "../weights.js";
+import { GreedySteps } from "./greedy-steps.js";
 import { Prompt, type PromptInput } from "./prompt.js";
 
 export interface CausalModelOptions extends Omit<ModelOptions, "contextTokens"> {
@@ -15,6 +16,11 @@ export interface CausalModelOptions extends Omit<ModelOptions, "contextTokens"> 
   maxLogits?: number;
   /** Whether prompts may hold soft tokens. */
   softTokens?: boolean;
+  /**
+   * Steps of a greedy generation that may be under way at once, the next id chosen on the device. 0 has each token chosen on the host,
+   * 3 is the default on CUDA, where the way to the host and back would take longer than the step.
+   */
+  stepsAhead?: number | undefined;
 }
 
 /** Tokens of one sequence in a run. */
@@ -45,38 +51,58 @@ export function buildCausal(
   { maxLogits, softTokens = false }: { maxLogits: number; softTokens?: boolean },
   builder: ModelBuilder,
 ): void {
-  const { graph, tokens, dtype, tensors, context } = builder;
+  const { graph, tokens, tensors } = builder;
   const tensor = (t: ModelTensor) => tensors.get(t.name)!;
-  const scaled = (x: Value, scale: number) => (scale === 1 ? x : unary({ x }, { kind: "identity", scale }).y);
   const rows = graph.indices("rows", graph.symbol("L", maxLogits), 0, tokens);
   const table = tensor(description.embedding);
-  // The residual stream is float32 throughout.
-  const embedded = scaled(
-    softTokens ? mixedRows(builder, description, table) : idRows(builder, description, table),
-    description.embeddingScale,
-  );
-  const pass = new Pass(graph, embedded, embedded, tensors, context, dtype);
-  for (const block of description.blocks) block.forward(pass);
-  const features = pass.normed(description.finalNorm.name, description.normEps);
+  const embedded = softTokens
+    ? mixedRows(builder, description, table)
+    : idRows(table, graph.indices("ids", tokens, 0, description.vocabularySize));
+  const features = featuresOf(description, builder, embedded);
   const wanted = embedding({ table: features, ids: rows }).y; // [L, width]
-  const logits = linear({ x: wanted, weight: tensor(description.head) }, { outDtype: "f32" }).y;
-  graph.output("logits", scaled(logits, description.logitsScale));
+  graph.output("logits", logitsOf(description, builder, wanted));
 }
 
-function idRows({ graph, tokens }: ModelBuilder, { vocabularySize }: CausalDescription, table: Value): Value {
-  return embedding({ table, ids: graph.indices("ids", tokens, 0, vocabularySize) }, { outDtype: "f32" }).y;
+/** One token of each sequence: `ids` [T], which the step before chose → `chosen` [T], the places of the largest logits. */
+function buildGreedyStep(description: CausalDescription, builder: ModelBuilder): void {
+  const { graph, tokens, tensors } = builder;
+  const ids = graph.state(GREEDY_IDS, "i32", [tokens]);
+  const features = featuresOf(description, builder, idRows(tensors.get(description.embedding.name)!, ids));
+  graph.output("chosen", argMax({ x: logitsOf(description, builder, features), kept: ids }).index);
 }
+
+const GREEDY_IDS = "greedy.ids";
+
+const scaled = (x: Value, scale: number) => (scale === 1 ? x : unary({ x }, { kind: "identity", scale }).y);
+
+/** Rows of the embedding → normed features, both [rows, width]. The residual stream is float32 throughout. */
+function featuresOf(description: CausalDescription, builder: ModelBuilder, rows: Value): Value {
+  const { graph, tensors, context, dtype } = builder;
+  const embedded = scaled(rows, description.embeddingScale);
+  const pass = new Pass(graph, embedded, embedded, tensors, context, dtype);
+  for (const block of description.blocks) block.forward(pass);
+  return pass.normed(description.finalNorm.name, description.normEps);
+}
+
+function logitsOf(description: CausalDescription, { tensors }: ModelBuilder, features: Value): Value {
+  const logits = linear({ x: features, weight: tensors.get(description.head.name)! }, { outDtype: "f32" }).y;
+  return scaled(logits, description.logitsScale);
+}
+
+const idRows = (table: Value, ids: Value) => embedding({ table, ids }, { outDtype: "f32" }).y;
 
 /** The ids' rows, then the soft ones, gathered into the order of the sequences. */
 function mixedRows({ graph, tokens, maxTokens }: ModelBuilder, description: CausalDescription, table: Value): Value {
   const ids = graph.indices("ids", graph.symbol("X", maxTokens), 0, description.vocabularySize);
   const soft = graph.input("soft", "f32", [graph.symbol("E", maxTokens), description.width]);
-  const all = concatenateRows([embedding({ table, ids }, { outDtype: "f32" }).y, soft]);
+  const all = concatenateRows([idRows(table, ids), soft]);
   return embedding({ table: all, ids: graph.indices("order", tokens, 0, all.shape[0]!) }).y;
 }
 
 /** A causal language model on a device: token ids in, logits out, state in sessions. */
 export class CausalModel implements Closable {
+  private greedy: Promise<{ model: Model; ids: DeviceBuffer }> | undefined;
+
   private constructor(
     readonly description: CausalDescription,
     private readonly model: Model,
@@ -84,6 +110,8 @@ export class CausalModel implements Closable {
     /** Most open sessions. */
     readonly slots: number,
     private readonly softTokens: boolean,
+    /** Greedy steps that may be under way at once; 0: none, each token is chosen on the host. */
+    readonly stepsAhead: number,
   ) {}
 
   static async create(
@@ -93,6 +121,13 @@ export class CausalModel implements Closable {
     options: CausalModelOptions = {},
   ): Promise<CausalModel> {
     const { maxSequences = 16, maxLogits = maxSequences, slots = 4, softTokens = false } = options;
+    const { stepsAhead = device.kind === "cuda" ? 3 : 0 } = options;
+    if (!Number.isInteger(stepsAhead) || stepsAhead < 0) {
+      throw new UsageError(expected("a whole number of steps, at least 0", "stepsAhead", stepsAhead), {
+        code: "INVALID_OPTION",
+        hint: "0 chooses each token on the host.",
+      });
+    }
     const model = await Model.create(
       device,
       description.family,
@@ -101,7 +136,7 @@ export class CausalModel implements Closable {
       (builder) => buildCausal(description, { maxLogits, softTokens }, builder),
       { ...options, contextTokens: description.contextTokens },
     );
-    return new CausalModel(description, model, maxLogits, slots, softTokens);
+    return new CausalModel(description, model, maxLogits, slots, softTokens, stepsAhead);
   }
 
   get maxTokens(): number {
@@ -211,6 +246,33 @@ export class CausalModel implements Closable {
     return last;
   }
 
+  /**
+   * Greedy steps of sequences with sessions, which nobody else runs meanwhile.
+   *
+   * @param last each sequence's last token, which its state has not seen
+   * @throws as `run`; the steps throw that too
+   */
+  async greedySteps(sessions: readonly Session[], last: Int32Array, signal?: AbortSignal): Promise<GreedySteps> {
+    this.greedy ??= this.createGreedy();
+    const { model, ids } = await this.greedy;
+    await ids.write(last);
+    const lengths = sessions.map(() => 1);
+    const step = async () => {
+      for (const session of sessions) this.checkRoom(1, session);
+      const { chosen } = await model.run({ lengths, sessions, inputs: {}, signal, queued: true });
+      return chosen as Int32Array;
+    };
+    return new GreedySteps(step, this.stepsAhead);
+  }
+
+  private async createGreedy(): Promise<{ model: Model; ids: DeviceBuffer }> {
+    const { device, maxSequences } = this.model;
+    const ids = await device.allocate(maxSequences * 4);
+    const build = (builder: ModelBuilder) => buildGreedyStep(this.description, builder);
+    const name = `${this.description.family} greedy step`;
+    return { model: await this.model.variant(name, build, maxSequences, { [GREEDY_IDS]: ids }), ids };
+  }
+
   /** What a program that takes soft tokens wants besides the ids. */
   private softInputs(prompts: readonly Prompt[], ids: number) {
     if (!this.softTokens) {
@@ -235,7 +297,7 @@ export class CausalModel implements Closable {
   /** Keys and values are kept for a bounded number of tokens; what is beyond would be forgotten in silence. */
   private checkRoom(tokens: number, session: Session | undefined): void {
     const room = this.description.contextTokens;
-    const end = (session?.position ?? 0) + tokens;
+    const end = (session?.nextPosition ?? 0) + tokens;
     if (room === undefined || end <= room) return;
     throw new UsageError(expected(`at most ${room} tokens`, "a sequence of a model with attention", end), {
       code: "CONTEXT_FULL",
@@ -244,6 +306,10 @@ export class CausalModel implements Closable {
   }
 
   close(): void {
+    this.greedy?.then(
+      ({ model }) => model.close(),
+      () => {},
+    );
     this.model.close();
   }
 

@@ -1,7 +1,8 @@
-import { type Closable, expected, parseOptions, UsageError } from "@krait/core";
+import { type Closable, expected, InternalError, parseOptions, UsageError } from "@krait/core";
 import { z } from "zod";
 import type { Session, Snapshot } from "../session.js";
 import type { CausalInput, CausalModel } from "./causal-model.js";
+import type { GreedySteps } from "./greedy-steps.js";
 import { Prompt, type PromptInput } from "./prompt.js";
 import { Sampler, samplingSchema } from "./sampling.js";
 
@@ -37,6 +38,8 @@ export interface GenerationSnapshot {
     fed: number;
     draws: number;
     finish: "end" | "length" | "stop" | undefined;
+    /** Tokens that were chosen but not given out, all but the last of which the state has seen. */
+    pending?: number[];
     state: Snapshot | undefined;
   }[];
 }
@@ -49,6 +52,8 @@ interface Sequence {
   sampler: Sampler;
   session: Session | undefined;
   finish: "end" | "length" | "stop" | undefined;
+  /** Tokens that were chosen ahead. */
+  pending: number[];
 }
 
 /**
@@ -57,6 +62,8 @@ interface Sequence {
  */
 export class Generation implements AsyncIterable<GeneratedToken>, Closable {
   private closed = false;
+  /** Greedy steps under way, and of which sequences. */
+  private ahead: { steps: GreedySteps; of: readonly Sequence[] } | undefined;
 
   private constructor(
     private readonly model: CausalModel,
@@ -85,7 +92,7 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
         });
       }
       const sampler = samplerOf(parsed, index, prompt);
-      return { index, prompt, tokens: [], fed: 0, sampler, session: undefined, finish: undefined };
+      return { index, prompt, tokens: [], fed: 0, sampler, session: undefined, finish: undefined, pending: [] };
     });
     return new Generation(model, parsed, sequences, signal);
   }
@@ -101,7 +108,8 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
         sampler.skip(s.draws);
         sampler.see(s.tokens);
         const session = s.state && (await model.open());
-        generation.sequences.push({ ...s, prompt, tokens: [...s.tokens], index, sampler, session });
+        const pending = [...(s.pending ?? [])];
+        generation.sequences.push({ ...s, prompt, tokens: [...s.tokens], index, sampler, session, pending });
         if (s.state) await session!.restore(s.state);
       }
       return generation;
@@ -113,10 +121,12 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
 
   /** State and tokens of all sequences; to be taken between two tokens. */
   async snapshot(): Promise<GenerationSnapshot> {
+    await this.settle();
     const sequences = [];
-    for (const { prompt, tokens, fed, sampler, session, finish } of this.sequences) {
+    for (const { prompt, tokens, fed, sampler, session, finish, pending } of this.sequences) {
       const state = session && (await session.snapshot());
-      sequences.push({ prompt: prompt.input, tokens: [...tokens], fed, draws: sampler.draws, finish, state });
+      const rest = { finish, pending: [...pending], state };
+      sequences.push({ prompt: prompt.input, tokens: [...tokens], fed, draws: sampler.draws, ...rest });
     }
     return { options: this.options, sequences };
   }
@@ -140,6 +150,8 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
         }
       }
     } finally {
+      // Steps under way hold their slots until they end.
+      await this.settle().catch(() => {});
       this.close();
     }
   }
@@ -159,6 +171,8 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
 
   /** Sequences that run now: as many unfinished ones as there are slots. */
   private async admit(): Promise<Sequence[]> {
+    // A slot is free only when no step under way uses it.
+    if (this.ahead?.of.some((s) => s.finish)) await this.settle();
     const open = this.sequences.filter((s) => !s.finish);
     const most = Math.min(this.model.maxSequences, this.model.slots, this.model.maxTokens);
     const running = open.filter((s) => s.session);
@@ -171,9 +185,62 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
     return running;
   }
 
-  /** One run: a step for sequences whose prompt is in, a chunk of the prompt for the others. */
+  /** The next tokens: chosen ahead, or by one run. */
   private async advance(active: readonly Sequence[]): Promise<GeneratedToken[]> {
-    const { chunkTokens = this.model.maxTokens, maxTokens } = this.options;
+    if (this.ahead && !sameMembers(this.ahead.of, active)) await this.settle();
+    const waiting = active.filter((s) => s.pending.length > 0);
+    if (waiting.length > 0) return waiting.map((s) => this.take(s, s.pending.shift()!));
+    if (!this.stepsAhead(active)) return this.run(active);
+    this.ahead ??= {
+      of: active,
+      steps: await this.model.greedySteps(
+        active.map((s) => s.session!),
+        Int32Array.from(active, (s) => s.tokens.at(-1)!),
+        this.signal,
+      ),
+    };
+    const chosen = await this.ahead.steps.next(Math.min(...active.map((s) => this.room(s))));
+    return active.map((s, i) => this.take(s, chosen[i]!));
+  }
+
+  /** Whether the device may choose the next tokens by itself. */
+  private stepsAhead(active: readonly Sequence[]): boolean {
+    const { temperature, repetitionPenalty } = this.options;
+    const chooses = temperature === 0 && repetitionPenalty === 1 && this.model.stepsAhead > 0;
+    return chooses && active.every((s) => s.fed === s.prompt.length);
+  }
+
+  /** Waits for the steps under way and keeps what they chose. */
+  private async settle(): Promise<void> {
+    const { ahead } = this;
+    if (!ahead) return;
+    this.ahead = undefined;
+    for (const chosen of await ahead.steps.drain()) {
+      ahead.of.forEach((s, i) => {
+        if (!s.finish) s.pending.push(chosen[i]!);
+      });
+    }
+  }
+
+  /** Tokens that may still come of a sequence. */
+  private room({ prompt, tokens }: Sequence): number {
+    const { contextTokens = Number.POSITIVE_INFINITY } = this.model.description;
+    return Math.min(this.options.maxTokens - tokens.length, contextTokens + 1 - prompt.length - tokens.length);
+  }
+
+  /** Counts a token in, which may be its sequence's last. */
+  private take(s: Sequence, token: number): GeneratedToken {
+    if (token < 0) throw new InternalError(expected("finite logits", "the next token", Number.NaN));
+    s.tokens.push(token);
+    const ends = (this.options.endTokens ?? this.model.description.endTokens).includes(token);
+    const finish = ends ? "end" : this.room(s) <= 0 ? "length" : undefined;
+    if (finish) this.end(s, finish);
+    return { sequence: s.index, token, ...(finish && { finish }) };
+  }
+
+  /** One run: a step for sequences whose prompt is in, a chunk of the prompt for the others. */
+  private async run(active: readonly Sequence[]): Promise<GeneratedToken[]> {
+    const { chunkTokens = this.model.maxTokens } = this.options;
     let room = this.model.maxTokens - active.length;
     const inputs = active.map((s): CausalInput & { ids: { length: number } } => {
       if (s.fed === s.prompt.length) return { ids: s.tokens.slice(-1), session: s.session };
@@ -187,23 +254,21 @@ export class Generation implements AsyncIterable<GeneratedToken>, Closable {
     active.forEach((s, i) => {
       if (s.fed < s.prompt.length) s.fed += inputs[i]!.ids.length;
       if (s.fed < s.prompt.length) return;
-      const token = s.sampler.next(logits[i]!);
-      s.tokens.push(token);
-      const ends = (this.options.endTokens ?? this.model.description.endTokens).includes(token);
-      const full = s.session!.position >= (this.model.description.contextTokens ?? Number.POSITIVE_INFINITY);
-      const finish = ends ? "end" : full || s.tokens.length >= maxTokens ? "length" : undefined;
-      if (finish) this.end(s, finish);
-      made.push({ sequence: s.index, token, ...(finish && { finish }) });
+      made.push(this.take(s, s.sampler.next(logits[i]!)));
     });
     return made;
   }
 
   private end(sequence: Sequence, why: "end" | "length" | "stop"): void {
     sequence.finish = why;
+    sequence.pending = [];
     sequence.session?.close();
     sequence.session = undefined;
   }
 }
+
+const sameMembers = (a: readonly Sequence[], b: readonly Sequence[]) =>
+  a.length === b.length && a.every((s, i) => s === b[i]);
 
 function samplerOf(options: Options, index: number, prompt: Prompt): Sampler {
   const { maxTokens: _, endTokens: __, chunkTokens: ___, ...sampling } = options;
