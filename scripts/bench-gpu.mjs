@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { dtypeSize, toBf16 } from "../packages/core/dist/index.js";
 import { capacityBytes } from "../packages/graph/dist/index.js";
+import { CausalModel, describeModel, Generation } from "../packages/nn/dist/index.js";
 import { inspectCuda, openDevice } from "../packages/runtime/dist/index.js";
 import { commitOf } from "./gpu/commit.mjs";
 import { rows } from "./gpu/rows.mjs";
@@ -19,7 +20,6 @@ const device = await openDevice({ device: "cuda" });
 const description = device.describe();
 console.log(JSON.stringify(description));
 
-const STEPS_AHEAD = 3;
 const PATTERN = 1 << 22; // elements of random data, repeated to fill a buffer
 const pattern = new Float32Array(PATTERN);
 for (let i = 0; i < PATTERN; i++) pattern[i] = Math.random() * 2 - 1;
@@ -50,30 +50,31 @@ async function randomBuffer(name, value) {
   return buffer;
 }
 
-/** Wall-clock milliseconds from token to token, with the next steps under way before a token is read, as a greedy generation has them. */
-async function timeGeneration(program, run, { warmup, repeats }) {
-  const times = [];
-  const underWay = [];
-  let steps = 0;
-  const begin = () => {
-    const inputs = { ...run.inputs, position: BigInt64Array.of(BigInt(steps++)) };
-    underWay.push(program.run({ symbols: run.symbols, inputs }));
+/** Wall-clock milliseconds per token of a greedy generation, with several steps under way as it has them. */
+async function timeGeneration(config, { warmup = 20, repeats = 300 } = {}) {
+  const description = describeModel({ path: "config.json", values: config }, { names: new Set() });
+  const read = async ({ name, shape }) => {
+    const values = shapedPattern(name.split(".").at(-1), 4);
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    for (let at = 0; at < data.length; at += PATTERN) {
+      data.set(values.subarray(0, Math.min(PATTERN, data.length - at)), at);
+    }
+    return data;
   };
-  while (underWay.length < STEPS_AHEAD) begin();
-  let last = performance.now();
-  for (let i = -warmup; i < repeats; i++) {
-    begin();
-    const { chosen } = await underWay.shift();
-    if (!(chosen[0] >= 0)) throw new Error(`Expected a token but received ${chosen[0]}`);
-    const now = performance.now();
-    if (i >= 0) times.push(now - last);
-    last = now;
+  const weights = { origin: "random numbers", names: undefined, shapeOf: () => undefined, read };
+  const model = await CausalModel.create(device, description, weights, { dtype: "bf16", maxTokens: 64, slots: 1 });
+  try {
+    const options = { maxTokens: warmup + repeats + 1, endTokens: [] };
+    let tokens = 0;
+    let start = 0;
+    for await (const _ of Generation.start(model, [[1, 2, 3]], options))
+      if (++tokens === warmup) start = performance.now();
+    return (performance.now() - start) / (tokens - warmup);
+  } finally {
+    model.close();
   }
-  await Promise.all(underWay);
-  return times;
 }
 
-const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const results = [];
 /** After every row, so that a run that is cut short leaves what it measured. */
@@ -82,9 +83,8 @@ function keep() {
   const result = { device: description, date: new Date().toISOString(), commit: commitOf(), rows: results };
   writeFileSync(flags.out, `${JSON.stringify(result, null, 1)}\n`);
 }
-for (const { id, build, floorMs, referenceMs, generates } of rows) {
-  if (flags.only && !id.includes(flags.only)) continue;
-  const { graph, symbols, inputs } = build();
+/** Median milliseconds by the device's clock; `--ops` prints the share of each op. */
+async function timeProgram({ graph, symbols, inputs }) {
   const buffers = {};
   let program;
   try {
@@ -94,30 +94,34 @@ for (const { id, build, floorMs, referenceMs, generates } of rows) {
     }
     program = await device.load(graph, { buffers });
     const run = { symbols, inputs };
-    const milliseconds = generates
-      ? await timeGeneration(program, run, { warmup: 20, repeats: 200 })
-      : (await program.measure(run, { warmup: 3, repeats: Number(flags.repeats ?? 20) })).milliseconds;
-    // Steps that end together are read together: their mean says how often a token comes.
-    const ms = generates ? mean(milliseconds) : median(milliseconds);
-    const ratio = referenceMs ? ms / referenceMs : undefined;
-    results.push({ id, ms, floorMs, referenceMs, ratio });
-    const shown = (x, digits = 3) => (x === undefined ? "-" : x.toFixed(digits)).padStart(9);
-    console.log(
-      `${id.padEnd(32)} ms ${shown(ms)}  floor ${shown(floorMs)}  reference ${shown(referenceMs)}  ratio ${shown(ratio, 2)}`,
-    );
+    const { milliseconds } = await program.measure(run, { warmup: 3, repeats: Number(flags.repeats ?? 20) });
     if (flags.ops) {
       const { ops } = await program.measure(run, { warmup: 1, repeats: 5, perOp: true });
       const byOp = new Map();
       for (const { op, milliseconds: t } of ops) byOp.set(op, (byOp.get(op) ?? 0) + t);
       for (const [op, t] of [...byOp].sort((a, b) => b[1] - a[1])) console.log(`    ${op.padEnd(24)} ${t.toFixed(3)}`);
     }
-  } catch (error) {
-    console.log(`${id.padEnd(32)} failed: ${error.message}`);
-    results.push({ id, failure: error.message });
+    return median(milliseconds);
   } finally {
     program?.close();
     for (const buffer of Object.values(buffers)) buffer.close();
-    keep();
   }
+}
+
+for (const { id, build, generates, floorMs, referenceMs } of rows) {
+  if (flags.only && !id.includes(flags.only)) continue;
+  try {
+    const ms = generates ? await timeGeneration(generates) : await timeProgram(build());
+    const ratio = referenceMs ? ms / referenceMs : undefined;
+    results.push({ id, ms, floorMs, referenceMs, ratio });
+    const shown = (x, digits = 3) => (x === undefined ? "-" : x.toFixed(digits)).padStart(9);
+    console.log(
+      `${id.padEnd(32)} ms ${shown(ms)}  floor ${shown(floorMs)}  reference ${shown(referenceMs)}  ratio ${shown(ratio, 2)}`,
+    );
+  } catch (error) {
+    console.log(`${id.padEnd(32)} failed: ${error.message}`);
+    results.push({ id, failure: error.message });
+  }
+  keep();
 }
 await device.close();
