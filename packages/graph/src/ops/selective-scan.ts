@@ -5,7 +5,7 @@ import { eachSequence, walked } from "../reference-math.js";
 import { unaryReference } from "./unary.js";
 
 export const selectiveScan = defineOp("selective_scan", {
-  doc: "Mamba-1's selective scan (S6). Per channel, with N states: h ← exp(Δ·A) ∘ h + Δ·x·B; y = C·h + D·x, then y·silu(z) where z is given, with A = −exp(aLog), Δ = softplus(dt + dtBias). h starts from slot stateIndex[s] of `state` (zero for −1) and ends there. Evaluated token after token, so that a run may be cut anywhere without another bit. With `reverse` each sequence is walked from its last token to its first. arXiv 2312.00752.",
+  doc: "Mamba-1's selective scan (S6). Per channel, with N states: h ← exp(Δ·A) ∘ h + Δ·x·B; y = C·h + D·x, then y·silu(z) where z is given, with A = −exp(aLog), Δ = softplus(dt + dtBias). h starts from slot stateIndex[s] of `state` (zero for −1) and ends there. Evaluated token after token, so that a run may be cut anywhere without another bit; CUDA scans few long sequences in segments, which agree to rounding. With `reverse` each sequence is walked from its last token to its first. arXiv 2312.00752.",
   attributes: z.object({ dtSoftplus: z.boolean().default(true), reverse: reverse() }),
   inputs: {
     x: tensor("T C"),
