@@ -147,13 +147,15 @@ struct ValueTiles {
   }
 };
 
-// Queries [from, to) of a sequence for some heads that share a key head.
+// Queries [from, to) of a sequence, or as many of its global tokens, for some heads that share a key head.
 struct AttentionPiece {
   const Attention& at;
   const Pieces::Piece& piece;
+  const int32_t* list;     // null: the tokens themselves are counted
   int64_t key_head, head;  // head: the first query head
   int64_t group;
   int64_t rows = 0;
+  bool left_out[kAttentionRows];  // tokens that another piece works on
   alignas(64) float queries[kAttentionRows * kAttentionMaxHead];
   alignas(64) float out[kAttentionRows * kAttentionMaxHead];
   alignas(64) float keys[kAttentionMaxHead * kAttentionKeys];
@@ -163,39 +165,54 @@ struct AttentionPiece {
   float sum[kAttentionRows];
   Seen seen;
 
-  AttentionPiece(const Attention& attention, const Pieces::Piece& tokens, int64_t kh, int64_t block)
+  AttentionPiece(const Attention& attention, const Pieces::Piece& tokens, const int32_t* globals, int64_t kh, int64_t block)
       : at(attention),
         piece(tokens),
+        list(globals),
         key_head(kh),
         head(kh * attention.group + block * attention.group_rows),
         group(std::min(attention.group_rows, attention.group - block * attention.group_rows)) {}
 
-  int64_t token(int64_t row) const { return piece.from + row / group; }
+  int64_t count() const { return piece.to - piece.from; }
+  // Of the u-th token of the piece.
+  int64_t token(int64_t u) const { return list == nullptr ? piece.from + u : list[piece.from + u]; }
 
   void Open() {
     const FloatTag d;
     const int64_t width = at.head_dim;
     const FloatVec scale = hn::Set(d, at.scale);
-    rows = (piece.to - piece.from) * group;
+    rows = count() * group;
+    std::fill(left_out, left_out + count(), false);
+    if (list == nullptr && at.sees_both_ways()) {
+      const int32_t* globals = at.a.globals.as<int32_t>();
+      const int32_t* borders = at.global_queries.borders + piece.sequence;
+      const int32_t* end = globals + borders[1];
+      for (const int32_t* g = std::lower_bound(globals + borders[0], end, piece.from); g < end && *g < piece.to; ++g) left_out[*g - piece.from] = true;
+    }
     for (int64_t r = 0; r < rows; ++r) {
-      const float* from = at.query(token(r)) + (head + r % group) * width;
+      top[r] = -std::numeric_limits<float>::infinity();
+      sum[r] = 0;
+      if (left_out[r / group]) {
+        std::memset(queries + r * width, 0, static_cast<size_t>(width) * sizeof(float));
+        continue;
+      }
+      const float* from = at.query(token(r / group)) + (head + r % group) * width;
       for (int64_t i = 0; i < width; i += kLanes) {
         const int64_t rest = std::min(kLanes, width - i);
         StorePart(hn::Mul(LoadPart(d, from + i, rest), scale), d, queries + r * width + i, rest);
       }
-      top[r] = -std::numeric_limits<float>::infinity();
-      sum[r] = 0;
     }
     std::memset(out, 0, static_cast<size_t>(rows * width) * sizeof(float));
     // Places of a block that no key fills are computed on and then left out.
     std::memset(keys, 0, static_cast<size_t>(width * kAttentionKeys) * sizeof(float));
   }
 
-  // One block of keys, of which positions [from, to) are seen by some row.
-  void Block(int64_t start, int64_t block, int64_t from, int64_t to) {
+  // One block of keys, of which those from `from` to `to` are seen by some row; where(p, end) gives the stretch from p on.
+  template <typename Where>
+  void Block(int64_t block, int64_t from, int64_t to, const Where& where) {
     const int64_t width = at.head_dim;
     for (int64_t p = from; p < to;) {
-      const Stretch part = stretch(at, piece.sequence, start, key_head, p, to);
+      const Stretch part = where(p, to);
       const int64_t place = p - block * kAttentionKeys;
       Transpose(part.keys, part.key_step, part.count, width, keys + place, kAttentionKeys);
       for (int64_t i = 0; i < part.count; ++i) {
@@ -230,7 +247,8 @@ struct AttentionPiece {
     const float before = top[r];
     const float now = std::max(before, hn::GetLane(hn::MaxOfLanes(d, most)));
     if (now == -std::numeric_limits<float>::infinity()) {
-      // All scores are −∞ so far, which weighs nothing.
+      // All scores are −∞ so far, which weighs nothing, or NaN, which the maximum passes over and the sum must not.
+      if (std::any_of(row, row + kAttentionKeys, [](float v) { return v != v; })) sum[r] = std::numeric_limits<float>::quiet_NaN();
       seen.to[r] = seen.from[r];
       return;
     }
@@ -253,22 +271,26 @@ struct AttentionPiece {
     }
   }
 
-  // Keys in blocks over positions [low(i), high(i)) of each query i; both rise with i.
-  template <typename Low, typename High>
-  HWY_INLINE void Range(int64_t start, const Low& low, const High& high) {
-    const int64_t first = start + piece.from - at.queries.borders[piece.sequence];
-    const int64_t last = start + piece.to - 1 - at.queries.borders[piece.sequence];
-    const int64_t from = low(first);
-    const int64_t to = high(last);
+  // Keys in blocks over [low(i), high(i)) for each query's position i; both rise with i.
+  template <typename Low, typename High, typename Where>
+  HWY_INLINE void Range(const Low& low, const High& high, const Where& where) {
+    const int64_t offset = at.position(piece.sequence) - at.queries.borders[piece.sequence];
+    const int64_t from = low(offset + token(0));
+    const int64_t to = high(offset + token(count() - 1));
     if (from >= to) return;
+    int64_t lows[kAttentionRows];
+    int64_t highs[kAttentionRows];
+    for (int64_t u = 0; u < count(); ++u) {
+      lows[u] = left_out[u] ? 0 : low(offset + token(u));
+      highs[u] = left_out[u] ? 0 : high(offset + token(u));
+    }
     for (int64_t b = from / kAttentionKeys; b * kAttentionKeys < to; ++b) {
       const int64_t base = b * kAttentionKeys;
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t i = first + r / group;
-        seen.from[r] = static_cast<int>(std::clamp<int64_t>(low(i) - base, 0, kAttentionKeys));
-        seen.to[r] = static_cast<int>(std::clamp<int64_t>(high(i) - base, 0, kAttentionKeys));
+        seen.from[r] = static_cast<int>(std::clamp<int64_t>(lows[r / group] - base, 0, kAttentionKeys));
+        seen.to[r] = static_cast<int>(std::clamp<int64_t>(highs[r / group] - base, 0, kAttentionKeys));
       }
-      Block(start, b, std::max(from, base), std::min(to, base + kAttentionKeys));
+      Block(b, std::max(from, base), std::min(to, base + kAttentionKeys), where);
     }
   }
 
@@ -276,7 +298,8 @@ struct AttentionPiece {
     const FloatTag d;
     const int64_t width = at.head_dim;
     for (int64_t r = 0; r < rows; ++r) {
-      float* to = at.a.y.as<float>() + token(r) * at.a.y.stride[0] + (head + r % group) * width;
+      if (left_out[r / group]) continue;
+      float* to = at.a.y.as<float>() + token(r / group) * at.a.y.stride[0] + (head + r % group) * width;
       const FloatVec total = hn::Set(d, sum[r]);
       for (int64_t i = 0; i < width; i += kLanes) {
         const int64_t rest = std::min(kLanes, width - i);
@@ -286,16 +309,34 @@ struct AttentionPiece {
   }
 };
 
-void AttendPiece(const Attention& at, const Pieces::Piece& piece, int64_t key_head, int64_t block) {
+// `list`: the global tokens that the piece counts, or null for a piece of a sequence.
+void AttendPiece(const Attention& at, const Pieces::Piece& piece, const int32_t* list, int64_t key_head, int64_t block) {
+  const int64_t s = piece.sequence;
   const int64_t sinks = at.a.sinks;
   const int64_t window = at.window;
-  const int64_t start = at.position(piece.sequence);
+  const int64_t start = at.position(s);
+  const int64_t end = start + at.queries.length(s);
   // What came before is in the ring, or was never seen.
-  const int64_t oldest = at.slot(piece.sequence) >= 0 ? 0 : start;
-  AttentionPiece work(at, piece, key_head, block);
+  const int64_t oldest = at.slot(s) >= 0 ? 0 : start;
+  const auto high = [=, &at](int64_t i) { return std::min(end, i + at.ahead + 1); };
+  const auto where = [=, &at](int64_t p, int64_t to) { return stretch(at, s, start, key_head, p, to); };
+  AttentionPiece work(at, piece, list, key_head, block);
   work.Open();
-  work.Range(start, [=](int64_t) { return oldest; }, [=](int64_t i) { return std::min(sinks, i + 1); });
-  work.Range(start, [=](int64_t i) { return std::max(std::max(oldest, sinks), i - window + 1); }, [](int64_t i) { return i + 1; });
+  if (list != nullptr) {
+    work.Range([=](int64_t) { return oldest; }, [=](int64_t) { return end; }, where);
+  } else {
+    work.Range([=](int64_t) { return oldest; }, [=](int64_t i) { return std::min(sinks, high(i)); }, where);
+    work.Range([=](int64_t i) { return std::max(std::max(oldest, sinks), i - window + 1); }, high, where);
+    const GlobalTokens globals(at, s);
+    if (globals.count > 0) {
+      const auto where_global = [&](int64_t g, int64_t to) { return globals.stretch(key_head, g, to); };
+      const int64_t first = globals.below(sinks);
+      work.Range([=](int64_t) { return first; }, [&](int64_t i) { return globals.below(std::max(sinks, i - window + 1)); }, where_global);
+      if (at.sees_both_ways()) {
+        work.Range([&](int64_t i) { return globals.below(high(i)); }, [&](int64_t) { return globals.count; }, where_global);
+      }
+    }
+  }
   work.Close();
 }
 
@@ -343,6 +384,51 @@ void keep(const Attention& at, const Cpu& cpu) {
   }
 }
 
+// The same for global tokens, behind those that are there.
+void keep_globals(const Attention& at) {
+  const AttentionArgs& a = at.a;
+  if (!a.global_keys) return;
+  const int64_t width = at.key_heads * at.head_dim;
+  const size_t bytes = static_cast<size_t>(width) * sizeof(float);
+  for (int64_t s = 0; s < at.queries.sequences; ++s) {
+    const int64_t slot = at.slot(s);
+    if (slot < 0) continue;
+    const GlobalTokens globals(at, s);
+    for (int64_t g = globals.carried; g < globals.count; ++g) {
+      const int64_t t = globals.fresh[g - globals.carried];
+      std::memcpy(a.global_keys.as<float>() + slot * a.global_keys.stride[0] + g * width, at.key(t), bytes);
+      std::memcpy(a.global_values.as<float>() + slot * a.global_values.stride[0] + g * width, a.v.as<float>() + t * a.v.stride[0], bytes);
+    }
+    // Last: the positions say how many are there.
+    int64_t* kept = a.global_positions.as<int64_t>() + slot * a.global_positions.stride[0];
+    for (int64_t g = globals.carried; g < globals.count; ++g) kept[g] = globals.offset + globals.fresh[g - globals.carried] + 1;
+  }
+}
+
+// Global tokens must ascend within their sequences, and those that are kept must find room.
+Status check_globals(const Attention& at) {
+  const AttentionArgs& a = at.a;
+  if (!a.globals) return {};
+  if (!are_borders(a.global_borders, a.globals.dim[0])) return bad_borders("global tokens of attention", a.globals.dim[0]);
+  for (int64_t s = 0; s < at.queries.sequences; ++s) {
+    int64_t least = at.queries.borders[s];
+    for (int32_t g = a.global_borders.as<int32_t>()[s]; g < a.global_borders.as<int32_t>()[s + 1]; ++g) {
+      const int32_t t = a.globals.as<int32_t>()[g];
+      if (t < least || t >= at.queries.borders[s + 1]) {
+        return error(StatusCode::invalid_argument, "Expected ascending global tokens from %lld to %d for sequence %lld of attention but received %d",
+                     static_cast<long long>(least), at.queries.borders[s + 1] - 1, static_cast<long long>(s), t);
+      }
+      least = t + 1;
+    }
+    const GlobalTokens globals(at, s);
+    if (globals.kept != nullptr && globals.count > a.global_positions.dim[1]) {
+      return error(StatusCode::invalid_argument, "Expected at most %lld global tokens for sequence %lld of attention but received %lld",
+                   static_cast<long long>(a.global_positions.dim[1]), static_cast<long long>(s), static_cast<long long>(globals.count));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Status attention(const AttentionArgs& a, const Cpu& cpu) {
@@ -370,17 +456,22 @@ Status attention(const AttentionArgs& a, const Cpu& cpu) {
                    static_cast<long long>(at.ring), static_cast<long long>(p + at.queries.length(s)), static_cast<long long>(s));
     }
   }
+  if (Status status = check_globals(at); !status.ok()) return status;
   if (a.rotary_dims > 0) rotate(at, cpu);
   const int64_t blocks = at.group_blocks();
   const int64_t inner = at.key_heads * blocks;
-  const int64_t units = at.queries.count() * inner;
+  const int64_t ordinary = at.queries.count() * inner;
+  const int64_t units = ordinary + at.global_queries.count() * inner;
+  const int32_t* globals = a.globals.as<int32_t>();
   const auto attend = HWY_DYNAMIC_DISPATCH(AttendPiece);
 #pragma omp parallel for num_threads(cpu.threads) schedule(dynamic) if (units > 1)
   for (int64_t u = 0; u < units; ++u) {
-    const Pieces::Piece piece = at.queries[u / inner];
-    if (piece.index >= 0) attend(at, piece, u % inner / blocks, u % blocks);
+    const bool is_global = u >= ordinary;
+    const Pieces::Piece piece = is_global ? at.global_queries[(u - ordinary) / inner] : at.queries[u / inner];
+    if (piece.index >= 0) attend(at, piece, is_global ? globals : nullptr, u % inner / blocks, u % blocks);
   }
   keep(at, cpu);
+  keep_globals(at);
   return {};
 }
 

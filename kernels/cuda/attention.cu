@@ -1,4 +1,5 @@
-// Causal attention, full or over a sliding window with sinks: rotation, outputs, then the ring, whose old rows this run's queries still read.
+// Attention, full or over a window, with sinks and global tokens: rotation, outputs, then the ring, whose old rows this run's queries
+// still read.
 #include "attention.cuh"
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "attention_bf16.cuh"
 #include "attention_f32.cuh"
+#include "attention_general.cuh"
 #include "attention_wgmma.cuh"
 #include "scratch.cuh"
 
@@ -120,16 +122,59 @@ Status attend_wgmma(const Attention<__nv_bfloat16>& a, int64_t blocks, const Cud
   return go(attention_wgmma<kD, kGroups, kResident<kD>, false>);
 }
 
-template <int32_t kD>
+template <int32_t kD, template <typename, int32_t, int32_t> class Walk>
 Status attend(const Attention<float>& a, int64_t blocks, const Cuda& cuda) {
   using Layout = AttentionF32<kD>;
-  return launch(attention_f32<kD>, Layout::kThreads, sizeof(typename Layout::Shared), blocks, a, cuda);
+  return launch(attention_f32<kD, Walk>, Layout::kThreads, sizeof(typename Layout::Shared), blocks, a, cuda);
 }
 
-template <int32_t kD>
+template <int32_t kD, template <typename, int32_t, int32_t> class Walk>
 Status attend(const Attention<__nv_bfloat16>& a, int64_t blocks, const Cuda& cuda) {
   using Layout = AttentionBf16<kD>;
-  return launch(attention_bf16<kD>, Layout::kThreads, sizeof(typename Layout::Shared), blocks, a, cuda);
+  return launch(attention_bf16<kD, Walk>, Layout::kThreads, sizeof(typename Layout::Shared), blocks, a, cuda);
+}
+
+template <template <typename, int32_t, int32_t> class Walk, typename E>
+Status attend_heads(const Attention<E>& a, int64_t blocks, const Cuda& cuda) {
+  if (a.D <= 64) return attend<64, Walk>(a, blocks, cuda);
+  return a.D <= 128 ? attend<128, Walk>(a, blocks, cuda) : attend<256, Walk>(a, blocks, cuda);
+}
+
+// Ahead of the query, or to global tokens. `pieces` cut the sequences, `global_pieces` the global tokens.
+template <typename E>
+Status run_general(Attention<E> p, const AttentionArgs& a, int64_t pieces, Scratch& scratch, const Cuda& cuda) {
+  const int32_t S = p.sequences.count;
+  const int64_t G = a.globals ? a.globals.dim[0] : 0;
+  Sequences globals{};
+  if (Status status = sequences_of("attention", a.global_borders, G, Tensor{}, Tensor{}, &globals); a.globals && !status.ok()) return status;
+  const bool both_ways = G > 0 && p.ahead != 0;
+  const int64_t global_pieces = both_ways ? G * p.R / kTileRows + std::min<int64_t>(S, G) : 0;
+  int2* marked = scratch.take<int2>(a.globals ? S : 0);
+  Piece* lists = scratch.take<Piece>(global_pieces);
+  int32_t* first = scratch.take<int32_t>(both_ways ? S + 1 : 0);
+  if (Status status = scratch.check("attention"); !status.ok()) return status;
+  if (global_pieces * p.Hk > INT32_MAX) {
+    return error(StatusCode::invalid_argument, "Expected fewer global tokens in one run of attention but received %lld", static_cast<long long>(G));
+  }
+  if (a.globals) {
+    p.globals = a.globals.as<int32_t>();
+    p.global_borders = a.global_borders.as<int32_t>();
+    p.marked = marked;
+    mark_kernel<<<static_cast<unsigned>(divide_up(S, 4)), 128, 0, cuda.stream>>>(p, globals, marked);
+    if (Status status = launched("attention"); !status.ok()) return status;
+  }
+  if (Status status = attend_heads<GeneralWalk>(p, pieces * p.Hk, cuda); !status.ok()) return status;
+  if (both_ways) {
+    // Behind the others: what those made of these rows is written over.
+    cut_sequences<kAttention><<<1, 1024, 0, cuda.stream>>>(globals, 1, p.R, kTileRows, lists, static_cast<int32_t>(global_pieces), first,
+                                                           cuda.error_word);
+    p.pieces = lists;
+    p.by_list = true;
+    if (Status status = attend_heads<GeneralWalk>(p, global_pieces * p.Hk, cuda); !status.ok()) return status;
+  }
+  if (G == 0 || p.global_keys == nullptr || p.sequences.state_index == nullptr) return {};
+  keep_globals_kernel<<<static_cast<unsigned>(divide_up(G, 4)), 128, 0, cuda.stream>>>(p, globals);
+  return launched("attention");
 }
 
 template <typename E>
@@ -163,16 +208,25 @@ Status run(const AttentionArgs& a, const Cuda& cuda) {
     p.values = a.values.as<E>(), p.values_slot = row_stride(a.values);
     p.ring = a.keys.dim[1];
   }
+  p.ahead = a.ahead >= 0 ? a.ahead : kNoWindow;
+  if (a.global_keys) {
+    p.global_keys = a.global_keys.as<E>(), p.global_keys_slot = row_stride(a.global_keys);
+    p.global_values = a.global_values.as<E>(), p.global_values_slot = row_stride(a.global_values);
+    p.global_positions = a.global_positions.as<int64_t>(), p.global_positions_slot = row_stride(a.global_positions);
+    p.kept = a.global_positions.dim[1];
+  }
+  const bool general = p.ahead != 0 || a.globals;
   constexpr int32_t kWide = 16 / static_cast<int32_t>(sizeof(E));
   p.wide = p.D % kWide == 0 && (p.half > 0 || is_wide<kWide>(a.k)) && is_wide<kWide>(a.v) &&
-           (!has_ring || (is_wide<kWide>(a.keys) && is_wide<kWide>(a.values)));
+           (!has_ring || (is_wide<kWide>(a.keys) && is_wide<kWide>(a.values))) &&
+           (!a.global_keys || (is_wide<kWide>(a.global_keys) && is_wide<kWide>(a.global_values)));
   p.wide_queries = p.D % kWide == 0 && is_wide<kWide>(a.q);
   p.paired = p.D % 2 == 0 && is_wide<2>(a.y);
   p.error_word = cuda.error_word;
 
   int32_t tile_rows = kTileRows;
   // Whatever the number of tokens: how a query's sums round must not depend on it.
-  const bool by_warpgroups = std::is_same_v<E, __nv_bfloat16> && p.D <= 128 && has_wgmma();
+  const bool by_warpgroups = !general && std::is_same_v<E, __nv_bfloat16> && p.D <= 128 && has_wgmma();
   if (by_warpgroups) tile_rows = AttentionWgmma<64, kGroups>::kRows;
   const int64_t pieces = T * p.R / tile_rows + std::min(S, T);
   if (pieces * p.Hk > INT32_MAX) {
@@ -197,10 +251,11 @@ Status run(const AttentionArgs& a, const Cuda& cuda) {
   if (Status status = launched("attention"); !status.ok()) return status;
   const int64_t blocks = pieces * p.Hk;
   Status status;
+  if (general) status = run_general(p, a, pieces, scratch, cuda);
   if constexpr (std::is_same_v<E, __nv_bfloat16>) {
     if (by_warpgroups) status = p.D <= 64 ? attend_wgmma<64>(p, blocks, cuda) : attend_wgmma<128>(p, blocks, cuda);
   }
-  if (!by_warpgroups) status = p.D <= 64 ? attend<64>(p, blocks, cuda) : p.D <= 128 ? attend<128>(p, blocks, cuda) : attend<256>(p, blocks, cuda);
+  if (!by_warpgroups && !general) status = attend_heads<CausalWalk>(p, blocks, cuda);
   if (!status.ok() || p.sequences.state_index == nullptr) return status;
   ring_kernel<<<static_cast<unsigned>(divide_up(T, 4)), 128, 0, cuda.stream>>>(p);
   return launched("attention");

@@ -35,6 +35,15 @@ struct Attention {
   bool wide_queries;  // so may rows of q
   bool paired;        // rows of y may be written 4 bytes at a time
   int32_t* error_word;
+  // What only the general kernels look at: keys ahead of a query, and global tokens, whose keys and values in a slot are `kept` many.
+  int64_t ahead;
+  const int32_t *globals, *global_borders;
+  E *global_keys, *global_values;
+  int64_t* global_positions;
+  int64_t kept;
+  int64_t global_keys_slot, global_values_slot, global_positions_slot;
+  const int2* marked;  // per sequence, how many global tokens were carried and how many this run brings
+  bool by_list;        // rows are global tokens, which see all keys
 
   __device__ int64_t ring_row(int64_t position) const {
     return position < sinks ? position : sinks + (position - sinks) % (ring - sinks);
@@ -126,14 +135,14 @@ __device__ __forceinline__ TileSpan tile_span(const Attention<E>& a, Piece piece
 }
 
 // The row of q, or of y, that row r of a tile stands for.
-template <typename E, typename T>
-__device__ __forceinline__ T* query_row(const Attention<E>& a, const TileSpan& tile, T* base, int64_t stride, int32_t head, int32_t r) {
+template <typename E, typename Span, typename T>
+__device__ __forceinline__ T* query_row(const Attention<E>& a, const Span& tile, T* base, int64_t stride, int32_t head, int32_t r) {
   const int64_t t = static_cast<int64_t>(tile.from) + tile.token_of(r, a.R);
   return base + t * stride + (static_cast<int64_t>(head) * a.R + tile.head_of(r, a.R)) * a.D;
 }
 
-template <typename E>
-__device__ __forceinline__ float turned_query(const Attention<E>& a, const TileSpan& tile, int32_t head, int32_t r, int32_t d) {
+template <typename E, typename Span>
+__device__ __forceinline__ float turned_query(const Attention<E>& a, const Span& tile, int32_t head, int32_t r, int32_t d) {
   if (r >= tile.rows || d >= a.D) return 0.0f;
   const int64_t t = static_cast<int64_t>(tile.from) + tile.token_of(r, a.R);
   return turned(query_row(a, tile, a.q, a.q_row, head, r), d, a.half, a.interleaved, a.turns + t * a.half);
@@ -201,6 +210,27 @@ struct Mask {
  private:
   __device__ static uint64_t below(int32_t key) { return key >= 64 ? ~0ull : (1ull << key) - 1; }
   __device__ static int32_t clamp(int64_t value, int32_t size) { return static_cast<int32_t>(value < 0 ? 0 : value > size ? size : value); }
+};
+
+// The blocks of keys of a tile, and what kRows of its rows see of them, for kernels that serve several patterns.
+template <typename E, int32_t kSize, int32_t kRows>
+class CausalWalk {
+ public:
+  using Span = TileSpan;
+  __device__ static Span span(const Attention<E>& a, Piece piece) { return tile_span(a, piece); }
+
+  __device__ CausalWalk(const Attention<E>& a, const Span& tile, const int64_t (&)[kRows]) : walk_(tile, a.sinks) {}
+  __device__ bool done() const { return walk_.done(); }
+  __device__ void next(const Attention<E>&, const Span&, const int64_t (&)[kRows]) { walk_.next(); }
+  __device__ void find(const Attention<E>& a, const Span& tile, int32_t i, int32_t head, const E*& key, const E*& value) const {
+    find_key(a, tile, walk_.block * kSize + i, head, key, value);
+  }
+  __device__ Mask mask(const Attention<E>& a, const Span& tile, const int64_t (&position)[kRows], int32_t r) const {
+    return Mask(a, tile, position[r], walk_.block * kSize, kSize);
+  }
+
+ private:
+  BlockWalk<kSize> walk_;
 };
 
 }  // namespace krait::cuda

@@ -40,8 +40,8 @@ __device__ __forceinline__ void load_row_bf16(__nv_bfloat16* to, const __nv_bflo
   *reinterpret_cast<uint4*>(to + at) = value;
 }
 
-// Blocks: pieces × Hk.
-template <int32_t kD>
+// Blocks: pieces × Hk. Walk: CausalWalk or GeneralWalk.
+template <int32_t kD, template <typename, int32_t, int32_t> class Walk>
 __global__ void __launch_bounds__(128) attention_bf16(const Attention<__nv_bfloat16> a) {
   using Layout = AttentionBf16<kD>;
   constexpr int32_t kKeys = Layout::kKeys;
@@ -53,7 +53,9 @@ __global__ void __launch_bounds__(128) attention_bf16(const Attention<__nv_bfloa
   const int32_t head = static_cast<int32_t>(blockIdx.x) % a.Hk;
   const Piece piece = a.pieces[static_cast<int32_t>(blockIdx.x) / a.Hk];
   if (piece.sequence < 0) return;
-  const TileSpan tile = tile_span(a, piece);
+  using Keys = Walk<__nv_bfloat16, kKeys, 2>;
+  const typename Keys::Span tile = Keys::span(a, piece);
+  if (tile.rows <= 0) return;
 
   for (int32_t i = thread; i < kTileRows * kD; i += Layout::kThreads) {
     const int32_t r = i / kD, d = i % kD;
@@ -75,10 +77,9 @@ __global__ void __launch_bounds__(128) attention_bf16(const Attention<__nv_bfloa
 #pragma unroll
   for (int32_t c = 0; c < kD / 8; ++c) sum[c][0] = sum[c][1] = sum[c][2] = sum[c][3] = 0.0f;
 
-  for (BlockWalk<kKeys> walk(tile, a.sinks); !walk.done(); walk.next()) {
-    const int64_t base = walk.block * kKeys;
+  for (Keys walk(a, tile, position); !walk.done(); walk.next(a, tile, position)) {
     // The barrier below also ends the use of the block before; that of its pointers has ended already.
-    if (thread < kKeys) find_key(a, tile, base + thread, head, shared.keys[thread], shared.values[thread]);
+    if (thread < kKeys) walk.find(a, tile, thread, head, shared.keys[thread], shared.values[thread]);
     __syncthreads();
     for (int32_t i = thread; i < kKeys * kD / 8; i += Layout::kThreads) {
       const int32_t j = i / (kD / 8), d = i % (kD / 8) * 8;
@@ -106,7 +107,7 @@ __global__ void __launch_bounds__(128) attention_bf16(const Attention<__nv_bfloa
 
 #pragma unroll
     for (int32_t i = 0; i < 2; ++i) {
-      const Mask mask(a, tile, position[i], base, kKeys);
+      const auto mask = walk.mask(a, tile, position, i);
       float highest = -INFINITY;
 #pragma unroll
       for (int32_t n = 0; n < kKeys / 8; ++n) {

@@ -35,8 +35,8 @@ __device__ __forceinline__ void load_row_f32(float (&to)[kD + 4], const float* f
   *reinterpret_cast<float4*>(&to[at]) = value;
 }
 
-// Blocks: pieces × Hk.
-template <int32_t kD>
+// Blocks: pieces × Hk. Walk: CausalWalk or GeneralWalk.
+template <int32_t kD, template <typename, int32_t, int32_t> class Walk>
 __global__ void __launch_bounds__(256) attention_f32(const Attention<float> a) {
   using Layout = AttentionF32<kD>;
   constexpr int32_t kKeys = Layout::kKeys, kColumns = kD / 64;
@@ -47,7 +47,9 @@ __global__ void __launch_bounds__(256) attention_f32(const Attention<float> a) {
   const int32_t head = static_cast<int32_t>(blockIdx.x) % a.Hk;
   const Piece piece = a.pieces[static_cast<int32_t>(blockIdx.x) / a.Hk];
   if (piece.sequence < 0) return;
-  const TileSpan tile = tile_span(a, piece);
+  using Keys = Walk<float, kKeys, 4>;
+  const typename Keys::Span tile = Keys::span(a, piece);
+  if (tile.rows <= 0) return;
 
   for (int32_t i = thread; i < kTileRows * kD; i += Layout::kThreads) {
     const int32_t r = i / kD, d = i % kD;
@@ -68,10 +70,9 @@ __global__ void __launch_bounds__(256) attention_f32(const Attention<float> a) {
     for (int32_t c = 0; c < kColumns; ++c) sum[r][c][0] = sum[r][c][1] = sum[r][c][2] = sum[r][c][3] = 0.0f;
   }
 
-  for (BlockWalk<kKeys> walk(tile, a.sinks); !walk.done(); walk.next()) {
-    const int64_t base = walk.block * kKeys;
+  for (Keys walk(a, tile, position); !walk.done(); walk.next(a, tile, position)) {
     // The barrier below also ends the use of the block before; that of its pointers has ended already.
-    if (thread < kKeys) find_key(a, tile, base + thread, head, shared.keys[thread], shared.values[thread]);
+    if (thread < kKeys) walk.find(a, tile, thread, head, shared.keys[thread], shared.values[thread]);
     __syncthreads();
     for (int32_t i = thread; i < kKeys * kD / 4; i += Layout::kThreads) {
       const int32_t j = i / (kD / 4), d = i % (kD / 4) * 4;
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(256) attention_f32(const Attention<float> a) {
     }
 #pragma unroll
     for (int32_t r = 0; r < 4; ++r) {
-      const Mask mask(a, tile, position[r], base, kKeys);
+      const auto mask = walk.mask(a, tile, position, r);
       const float s0 = mask.sees(x) ? a.scale * score[r][0] : -INFINITY;
       const float s1 = mask.sees(x + 16) ? a.scale * score[r][1] : -INFINITY;
       float highest = larger(s0, s1);
