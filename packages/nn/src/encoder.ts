@@ -124,7 +124,8 @@ export function attentionBytesPerToken({ stack: options }: EncoderConfig, dtype:
   // Kinds that carry a state as they are by default; one that looks ahead carries none here.
   const shell = { width, layerCount: layers.length };
   const mixers = layers.filter(({ kind }) => kind.states(kind.schema.parse({}), shell).length > 0);
-  const attention = { ...options.attention, window: "full" as const };
+  const { windowAhead: _, ...heads } = options.attention;
+  const attention = { ...heads, window: "full", direction: "causal", globalTokens: 0 } as const;
   const { states } = new Stack({ ...options, layout: mixers.map(() => "A"), attention }).blueprint();
   return states
     .filter(({ name }) => /\.(keys|values)$/.test(name))

@@ -11,7 +11,7 @@ import {
 import { capacityBytes, type Dim, encode, Graph, plan, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import type { LoadableWeights } from "./checkpoints/index.js";
-import { type StateSpec, stateShape } from "./layers/index.js";
+import { type StateSpec, stateDType, stateShape } from "./layers/index.js";
 import type { Session } from "./session.js";
 import type { Blueprint, SequenceContext } from "./stack.js";
 import { StatePool } from "./state-pool.js";
@@ -50,6 +50,8 @@ export interface ModelRun {
   sessions?: readonly (Session | undefined)[];
   symbols?: Record<string, number>;
   inputs: Record<string, TypedArray>;
+  /** Per sequence, its global tokens of this run as places in it, ascending. */
+  globals?: readonly (readonly number[])[] | undefined;
   signal?: AbortSignal | undefined;
   /** Whether it may be given before earlier runs of its sessions have ended: it begins behind them. */
   queued?: boolean;
@@ -81,12 +83,17 @@ function buildProgram(
     tensors.set(p.name, graph.parameter(p.name, p.dtype === "f32" ? "f32" : dtype, p.programShape ?? p.shape));
   }
   for (const s of plannedStates(blueprint, contextTokens)) {
-    tensors.set(s.name, graph.state(s.name, s.dtype === "f32" ? "f32" : dtype, [slots, ...s.shape]));
+    tensors.set(s.name, graph.state(s.name, stateDType(s, dtype), [slots, ...s.shape]));
   }
+  const { globalTokens = 0 } = blueprint;
+  const G = globalTokens > 0 ? graph.symbol("G", Math.min(maxTokens, maxSequences * globalTokens)) : undefined;
   const context: SequenceContext = {
     cuSeqlens: graph.cuSeqlens("cuSeqlens", S, T),
     stateIndex: graph.slots("stateIndex", S, slots),
     position: graph.input("position", "i64", [S]),
+    ...(G && {
+      globals: { tokens: graph.indices("globals", G, 0, T), borders: graph.cuSeqlens("globalBorders", S, G) },
+    }),
   };
   build({ graph, tokens: T, maxTokens, dtype, tensors, context });
   verify(graph);
@@ -219,9 +226,16 @@ export class Model implements Closable {
   /**
    * A new sequence with a zero state.
    *
-   * @throws UsageError (NO_FREE_SLOT; STATE_GROWS when states grow and the model was created without `contextTokens`)
+   * @throws UsageError (NO_FREE_SLOT; NOT_CAUSAL when tokens depend on later ones; STATE_GROWS when states grow and the model was created
+   * without `contextTokens`)
    */
   async open(): Promise<Session> {
+    if (!(this.blueprint.isCausal ?? true)) {
+      throw new UsageError(expected("a causal model", "a session", "one whose tokens depend on later ones"), {
+        code: "NOT_CAUSAL",
+        hint: "Run whole sequences without sessions.",
+      });
+    }
     if (this.room === 0) {
       throw new UsageError(expected("contextTokens", "a session of a model whose state grows", undefined), {
         code: "STATE_GROWS",
@@ -242,7 +256,7 @@ export class Model implements Closable {
   }
 
   /**
-   * @throws UsageError (RUN_TOO_LARGE, CONTEXT_FULL, SESSION_NOT_READY, SESSION_MISMATCH)
+   * @throws UsageError (RUN_TOO_LARGE, CONTEXT_FULL, TOO_MANY_GLOBALS, INVALID_OPTION, SESSION_NOT_READY, SESSION_MISMATCH)
    * @throws AbortedError when the signal fires, or when a run that this one was queued behind did not finish
    */
   async run({
@@ -250,6 +264,7 @@ export class Model implements Closable {
     sessions = [],
     symbols = {},
     inputs,
+    globals = [],
     signal,
     queued = false,
   }: ModelRun): Promise<Record<string, TypedArray>> {
@@ -269,28 +284,35 @@ export class Model implements Closable {
     used.forEach((session, i) => {
       if (session) this.checkRoom(session.nextPosition + lengths[i]!);
     });
+    const marked = lengths.map((n, i) => this.checkGlobals(globals[i] ?? [], n, used[i]));
     const positions = BigInt64Array.from(used, (s) => BigInt(s?.nextPosition ?? 0));
-    this.begin(used, lengths, queued);
+    this.begin(used, lengths, marked, queued);
     let results: Record<string, TypedArray> | undefined;
     let sound = true;
     try {
-      const cuSeqlens = new Int32Array(lengths.length + 1);
-      lengths.forEach((n, i) => {
-        cuSeqlens[i + 1] = cuSeqlens[i]! + n;
-      });
+      const cuSeqlens = borders(lengths);
       results = await this.program.run({
-        symbols: { T: tokens, S: lengths.length, ...symbols },
+        symbols: {
+          T: tokens,
+          S: lengths.length,
+          ...(this.maxGlobals > 0 && { G: marked.flat().length }),
+          ...symbols,
+        },
         inputs: {
           cuSeqlens,
           stateIndex: Int32Array.from(used, (s) => s?.slot ?? -1),
           position: positions,
+          ...(this.maxGlobals > 0 && {
+            globals: Int32Array.from(marked.flatMap((places, i) => places.map((place) => cuSeqlens[i]! + place))),
+            globalBorders: borders(marked.map((places) => places.length)),
+          }),
           ...inputs,
         },
         signal,
       });
     } finally {
       used.forEach((session, i) => {
-        if (session && !session.end(lengths[i]!, results !== undefined)) sound = false;
+        if (session && !session.end(lengths[i]!, results !== undefined, marked[i]!.length)) sound = false;
       });
     }
     if (!sound) throw new AbortedError("a run behind one that did not finish");
@@ -307,6 +329,11 @@ export class Model implements Closable {
     this.close();
   }
 
+  /** Most global tokens of a sequence. */
+  private get maxGlobals(): number {
+    return this.blueprint.globalTokens ?? 0;
+  }
+
   /** Throws `UsageError` (CONTEXT_FULL) for a sequence that would outgrow its keys and values. */
   private checkRoom(tokens: number): void {
     if (tokens <= this.room) return;
@@ -316,18 +343,51 @@ export class Model implements Closable {
     });
   }
 
+  /** Throws `UsageError` for global tokens that are not places of the run, or more than the layers keep (TOO_MANY_GLOBALS). */
+  private checkGlobals(places: readonly number[], tokens: number, session: Session | undefined): readonly number[] {
+    if (places.length === 0) return places;
+    const all = places.length + (session?.nextGlobals ?? 0);
+    if (all > this.maxGlobals) {
+      throw new UsageError(expected(`at most ${this.maxGlobals} global tokens`, "a sequence", all), {
+        code: "TOO_MANY_GLOBALS",
+        hint: "Attention layers keep as many as their option globalTokens says.",
+      });
+    }
+    const wrong = places.find((p, i) => !Number.isInteger(p) || p < 0 || p >= tokens || (i > 0 && p <= places[i - 1]!));
+    if (wrong === undefined) return places;
+    throw new UsageError(expected(`ascending places from 0 to ${tokens - 1}`, "global tokens of a sequence", wrong), {
+      code: "INVALID_OPTION",
+      hint: "Places are counted from the first token that the run brings of the sequence.",
+    });
+  }
+
   /** All of the sessions or none. */
-  private begin(sessions: readonly (Session | undefined)[], lengths: readonly number[], queued: boolean): void {
-    const begun: [Session, number][] = [];
+  private begin(
+    sessions: readonly (Session | undefined)[],
+    lengths: readonly number[],
+    globals: readonly (readonly number[])[],
+    queued: boolean,
+  ): void {
+    const begun: [Session, number, number][] = [];
     try {
       sessions.forEach((session, i) => {
         if (!session) return;
-        session.begin(this.pool, lengths[i]!, queued);
-        begun.push([session, lengths[i]!]);
+        const [tokens, marked] = [lengths[i]!, globals[i]!.length];
+        session.begin(this.pool, tokens, queued, marked);
+        begun.push([session, tokens, marked]);
       });
     } catch (error) {
-      for (const [session, tokens] of begun) session.withdraw(tokens);
+      for (const [session, tokens, marked] of begun) session.withdraw(tokens, marked);
       throw error;
     }
   }
+}
+
+/** Where packed parts of these lengths begin, [n + 1]. @internal */
+export function borders(lengths: readonly number[]): Int32Array {
+  const out = new Int32Array(lengths.length + 1);
+  lengths.forEach((n, i) => {
+    out[i + 1] = out[i]! + n;
+  });
+  return out;
 }

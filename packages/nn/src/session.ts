@@ -5,6 +5,8 @@ import type { StatePool } from "./state-pool.js";
 export interface Snapshot {
   /** Tokens seen. */
   position: number;
+  /** Global tokens among them; none when absent. */
+  globals?: number;
   /** Identifies the shapes and dtypes of the states. */
   layout: string;
   states: Record<string, Uint8Array>;
@@ -18,6 +20,8 @@ export class Session implements Closable {
   private tokens = 0;
   /** Tokens of runs that have begun and not ended. */
   private ahead = 0;
+  private globals = 0;
+  private globalsAhead = 0;
   private runs = 0;
   /** Whether one of the runs under way or just ended failed. */
   private failed = false;
@@ -40,10 +44,16 @@ export class Session implements Closable {
     return this.tokens + this.ahead;
   }
 
+  /** Global tokens seen then. @internal */
+  get nextGlobals(): number {
+    return this.globals + this.globalsAhead;
+  }
+
   async snapshot(): Promise<Snapshot> {
     this.expect("ready", "snapshot()");
     return {
       position: this.tokens,
+      ...(this.globals > 0 && { globals: this.globals }),
       layout: this.pool.layout,
       states: await this.pool.readSlot(this.slot, this.tokens),
     };
@@ -59,6 +69,7 @@ export class Session implements Closable {
     try {
       await this.pool.writeSlot(this.slot, snapshot.states);
       this.tokens = snapshot.position;
+      this.globals = snapshot.globals ?? 0;
       written = true;
     } finally {
       this.end(0, written);
@@ -81,9 +92,10 @@ export class Session implements Closable {
   /**
    * @param tokens that the run brings
    * @param queued whether it may begin behind runs that have not ended: a device takes runs in their order
+   * @param globals how many of the tokens are global
    * @internal
    */
-  begin(pool: StatePool, tokens: number, queued = false): void {
+  begin(pool: StatePool, tokens: number, queued = false, globals = 0): void {
     if (pool !== this.pool) {
       throw new UsageError(expected("a session of the model that runs", "a run", "one of another model"), {
         code: "SESSION_MISMATCH",
@@ -94,6 +106,7 @@ export class Session implements Closable {
     this.status = "running";
     this.runs++;
     this.ahead += tokens;
+    this.globalsAhead += globals;
   }
 
   /**
@@ -102,12 +115,15 @@ export class Session implements Closable {
    * @returns whether what the run gave stands on a sound state: not when it or a run before it failed
    * @internal
    */
-  end(tokens: number, done: boolean): boolean {
+  end(tokens: number, done: boolean, globals = 0): boolean {
     this.runs--;
     this.ahead -= tokens;
+    this.globalsAhead -= globals;
     const sound = done && !this.failed;
-    if (sound) this.tokens += tokens;
-    else this.failed = true;
+    if (sound) {
+      this.tokens += tokens;
+      this.globals += globals;
+    } else this.failed = true;
     if (this.runs > 0) return sound;
     if (this.status === "closed") this.pool.release(this.slot);
     else this.status = this.failed ? "broken" : "ready";
@@ -116,8 +132,9 @@ export class Session implements Closable {
   }
 
   /** Takes back a begin() whose run was never given. @internal */
-  withdraw(tokens: number): void {
+  withdraw(tokens: number, globals = 0): void {
     this.ahead -= tokens;
+    this.globalsAhead -= globals;
     if (--this.runs === 0) this.status = "ready";
   }
 

@@ -47,16 +47,18 @@ export class StackModel implements Closable {
   /**
    * @param values [T, width], the sequences one after the other
    * @param lengths tokens of each sequence; one sequence when absent
+   * @param globals per sequence, its global tokens as places in what the run brings of it
    * @returns features [T, width]
    */
   async run(
     values: Float32Array,
-    { lengths = [values.length / this.stack.width], sessions = [], signal, queued }: RunSequences = {},
+    { lengths = [values.length / this.stack.width], sessions = [], globals, signal, queued }: RunSequences = {},
   ): Promise<Float32Array> {
     const { features } = await this.model.run({
       lengths,
       sessions,
       inputs: { values },
+      globals,
       signal,
       ...(queued !== undefined && { queued }),
     });
@@ -75,6 +77,7 @@ export class StackModel implements Closable {
 export interface RunSequences {
   lengths?: readonly number[];
   sessions?: readonly (Session | undefined)[];
+  globals?: readonly (readonly number[])[] | undefined;
   signal?: AbortSignal | undefined;
   /** Whether the run may be given before earlier runs of its sessions have ended: it begins behind them. */
   queued?: boolean;

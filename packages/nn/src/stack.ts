@@ -48,6 +48,10 @@ interface StackLayer {
 export interface Blueprint {
   parameters: ParameterSpec[];
   states: StateSpec[];
+  /** Whether no token depends on a later one (the default): only then something can be carried from run to run. */
+  isCausal?: boolean;
+  /** Most global tokens of a sequence; none when absent. */
+  globalTokens?: number;
 }
 
 /** What the passes of a stack share in one program. */
@@ -55,6 +59,7 @@ export interface SequenceContext {
   cuSeqlens: Value;
   stateIndex: Value;
   position: Value;
+  globals?: { tokens: Value; borders: Value } | undefined;
 }
 
 /** A checked stack: its layers, tensors, states and forward pass. Tensor names follow state-spaces/mamba's shell. */
@@ -107,6 +112,12 @@ export class Stack {
     return this.blueprint().states.some((s) => s.growth === "linear") ? "linear" : "bounded";
   }
 
+  /** Most global tokens of a sequence: what the layers that know them agree on. */
+  get globalTokens(): number {
+    const known = this.layers.map(({ kind, options }) => kind.globalTokens?.(options) ?? 0).filter((n) => n > 0);
+    return known.length > 0 ? Math.min(...known) : 0;
+  }
+
   blueprint(): Blueprint {
     const norm = (name: string) => normParameters(this.norm, name, this.width);
     const parameters: ParameterSpec[] = [];
@@ -118,7 +129,7 @@ export class Stack {
       for (const s of kind.states(options, this.shell)) states.push({ ...s, name: `${prefix}.mixer.${s.name}` });
     }
     parameters.push(...norm("backbone.norm_f"));
-    return { parameters, states };
+    return { parameters, states, isCausal: this.isCausal, globalTokens: this.globalTokens };
   }
 
   /** The dtype that the first layer wants its input in. */

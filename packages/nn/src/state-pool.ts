@@ -1,11 +1,11 @@
 import { dtypeSize, expected, InputError, UsageError } from "@krait/core";
 import type { Device, DeviceBuffer } from "@krait/runtime";
-import type { StateSpec } from "./layers/index.js";
+import { type StateSpec, stateDType } from "./layers/index.js";
 import { Session, type Snapshot } from "./session.js";
 
 interface Pool {
   spec: StateSpec;
-  dtype: "f32" | "bf16";
+  dtype: "f32" | "bf16" | "i64";
   slotBytes: number;
   /** Of each token, for a state that grows; 0 for others. */
   tokenBytes: number;
@@ -41,7 +41,7 @@ export class StatePool {
     const pools: Pool[] = [];
     try {
       for (const spec of specs) {
-        const own = spec.dtype === "f32" ? "f32" : dtype;
+        const own = stateDType(spec, dtype);
         const slotBytes = spec.shape.reduce((a, b) => a * b, dtypeSize(own));
         const tokenBytes = spec.growth === "linear" ? slotBytes / spec.shape[0]! : 0;
         pools.push({ spec, dtype: own, slotBytes, tokenBytes, buffer: await device.zeros(slotBytes * slots) });
@@ -96,7 +96,7 @@ export class StatePool {
   }
 
   /** Throws `UsageError` (SNAPSHOT_MISMATCH, CONTEXT_FULL) or `InputError` (SNAPSHOT_MISMATCH) for a snapshot that cannot be restored here. */
-  check({ layout, position, states }: Snapshot): void {
+  check({ layout, position, globals = 0, states }: Snapshot): void {
     if (layout !== this.layout) {
       throw new UsageError(expected("states of this model's shapes", "the snapshot's layout", layout), {
         code: "SNAPSHOT_MISMATCH",
@@ -111,6 +111,8 @@ export class StatePool {
     };
     if (!Number.isSafeInteger(position) || position < 0)
       damaged("a number of tokens", "the snapshot's position", position);
+    if (!Number.isSafeInteger(globals) || globals < 0 || globals > position)
+      damaged("a number of tokens", "the snapshot's global tokens", globals);
     for (const pool of this.pools) {
       const { name } = pool.spec;
       const used = usedBytes(pool, position);

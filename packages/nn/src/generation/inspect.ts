@@ -43,7 +43,10 @@ export async function inspectModel(
     const states = blueprintOf(description).states.map((s) => ({ ...s, shape: stateShape(s, room) }));
     const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
     const bytes = (dtype: "f32" | "bf16", specs: readonly { shape: readonly number[]; dtype: string }[]) =>
-      specs.reduce((sum, s) => sum + elements(s.shape) * dtypeSize(s.dtype === "f32" ? "f32" : dtype), 0);
+      specs.reduce((sum, s) => {
+        const stored = s.dtype === "f32" || s.dtype === "i64" ? s.dtype : dtype;
+        return sum + elements(s.shape) * dtypeSize(stored);
+      }, 0);
     return {
       family: description.family,
       width: description.width,

@@ -2,7 +2,7 @@ import { expected, UsageError } from "@krait/core";
 import { attention as attend, causalConv1d, mergeHeads, split, splitHeads } from "@krait/graph";
 import { z } from "zod";
 import { kaimingUniform } from "../init.js";
-import { defineLayer, type ParameterSpec, type Shell } from "./layer.js";
+import { defineLayer, type LayerScope, type ParameterSpec, type Shell, type StateSpec } from "./layer.js";
 import { biases, projection } from "./projection.js";
 
 const schema = z
@@ -21,6 +21,23 @@ const schema = z
         z.literal("full"),
       ])
       .default(1024),
+    /** Whether a query sees keys behind itself in time too: then whole sequences are run, and nothing is carried. */
+    direction: z.enum(["causal", "bidirectional"]).default("causal"),
+    /** Keys ahead that a query of a bidirectional layer sees; as many as before it when absent. */
+    windowAhead: z
+      .int()
+      .min(0)
+      .max(1 << 20)
+      .optional(),
+    /**
+     * Most global tokens of a sequence; 0 for none. All later queries see them, and in a bidirectional layer they and all others see each
+     * other. Which tokens they are is said with each run.
+     */
+    globalTokens: z
+      .int()
+      .min(0)
+      .max(1 << 16)
+      .default(0),
     /** First tokens of a sequence that every query sees beside its window. */
     sinks: z.int().min(0).max(4096).default(4),
     /** Rotated part of each head, as a share. */
@@ -58,8 +75,8 @@ function convolution({ convWidth }: Options, channels: number): ParameterSpec[] 
 }
 
 /**
- * Causal attention over a sliding window and the first tokens, with a ring of keys and values as state, or over all earlier tokens, whose
- * keys and values grow with the sequence; rotary positions.
+ * Attention over a window and the first tokens, or over all; rotary positions. Causal, it carries a ring of keys and values, or all of them
+ * where it sees all, and those of global tokens.
  */
 export const attention = defineLayer({
   letter: "A",
@@ -73,6 +90,10 @@ export const attention = defineLayer({
     if (!Number.isInteger(headDim))
       fail(`a divisor of width ${shell.width}`, "heads", o.heads, "Heads must divide the width, or set headDim.");
     if (headDim > 256) fail("at most 256 per head", "headDim", headDim, "Use more heads.");
+    if (o.windowAhead !== undefined && o.direction === "causal")
+      fail("none in a causal layer", "windowAhead", o.windowAhead, 'Set direction: "bidirectional" to look ahead.');
+    if (o.direction === "bidirectional" && o.convWidth > 0)
+      fail("0 in a bidirectional layer", "convWidth", o.convWidth, "The convolution is causal.");
     if (o.heads % keyHeads !== 0)
       fail(`a divisor of ${o.heads} heads`, "keyHeads", keyHeads, "Query heads share key heads equally.");
   },
@@ -99,6 +120,7 @@ export const attention = defineLayer({
     ];
   },
   states(o, shell) {
+    if (o.direction === "bidirectional") return [];
     const { headDim, keyHeads } = widths(o, shell);
     // One slot more than the window needs, so that a window of 1 still has a ring.
     const kept =
@@ -111,8 +133,12 @@ export const attention = defineLayer({
         : []),
       { name: "keys", ...kept, dtype: "activation" },
       { name: "values", ...kept, dtype: "activation" },
+      ...(o.globalTokens > 0 ? globalStates(o.globalTokens, keyHeads, headDim) : []),
     ];
   },
+  marks: { b: { direction: "bidirectional" } },
+  isCausal: (o) => o.direction === "causal",
+  globalTokens: (o) => o.globalTokens,
   forward(scope, x, o, shell) {
     const { headDim, keyHeads, rotaryDims } = widths(o, shell);
     const project = projection(scope, o.bias);
@@ -135,12 +161,10 @@ export const attention = defineLayer({
         v: splitHeads({ x: v! }, { heads: keyHeads }).y,
         cuSeqlens: scope.cuSeqlens,
         position: scope.position,
-        keys: scope.state("keys"),
-        values: scope.state("values"),
-        stateIndex: scope.stateIndex,
+        ...carried(scope, o),
       },
       {
-        ...(o.window === "full" ? { window: 0, sinks: 0 } : { window: o.window, sinks: o.sinks }),
+        ...pattern(o),
         scale: o.scale ?? 0,
         rotaryDims,
         rotaryBase: o.rotaryBase,
@@ -149,3 +173,40 @@ export const attention = defineLayer({
     return project(mergeHeads({ x: mixed }).y, "out_proj");
   },
 });
+
+/** Keys, values and positions of global tokens, which outlive the window. */
+function globalStates(count: number, keyHeads: number, headDim: number): StateSpec[] {
+  const shape = [count, keyHeads, headDim];
+  return [
+    { name: "globalKeys", shape, dtype: "activation" },
+    { name: "globalValues", shape, dtype: "activation" },
+    { name: "globalPositions", shape: [count], dtype: "i64" },
+  ];
+}
+
+/** What the op takes of global tokens and of earlier runs. */
+function carried(scope: LayerScope, o: Options) {
+  const marked = o.globalTokens > 0 ? scope.globals : undefined;
+  const globals = { globals: marked?.tokens, globalBorders: marked?.borders };
+  if (o.direction === "bidirectional") return globals;
+  const keys = scope.state("keys"); // absent where whole sequences are run
+  return {
+    ...globals,
+    keys,
+    values: scope.state("values"),
+    stateIndex: scope.stateIndex,
+    ...(marked &&
+      keys && {
+        globalKeys: scope.state("globalKeys"),
+        globalValues: scope.state("globalValues"),
+        globalPositions: scope.state("globalPositions"),
+      }),
+  };
+}
+
+/** Which keys a query sees, as the op has it. */
+function pattern(o: Options) {
+  const isCausal = o.direction === "causal";
+  if (o.window === "full") return { window: 0, sinks: 0, ahead: isCausal ? 0 : (o.windowAhead ?? -1) };
+  return { window: o.window, sinks: o.sinks, ahead: isCausal ? 0 : (o.windowAhead ?? o.window - 1) };
+}

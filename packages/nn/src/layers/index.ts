@@ -21,4 +21,4 @@ export const layerSections = Object.fromEntries(kinds.map((kind) => [kind.name, 
 };
 
 export type { LayerKind, LayerScope, ParameterSpec, Shell, StateSpec } from "./layer.js";
-export { defineLayer, PAGE_TOKENS, stateShape } from "./layer.js";
+export { defineLayer, PAGE_TOKENS, stateDType, stateShape } from "./layer.js";

@@ -26,13 +26,17 @@ export interface StateSpec {
   /** Whether the state stays as large however long the sequence is (the default), or keeps something of every token. */
   growth?: "bounded" | "linear";
   /** `activation` states follow the model's dtype. */
-  dtype: "activation" | "f32";
+  dtype: "activation" | "f32" | "i64";
 }
 
 /** The shape of a sequence's state with room for `contextTokens` tokens. */
 export function stateShape({ shape, growth }: StateSpec, contextTokens: number): readonly number[] {
   return growth === "linear" ? [Math.ceil(contextTokens / PAGE_TOKENS) * PAGE_TOKENS, ...shape] : shape;
 }
+
+/** The dtype of a state in a model of this one. */
+export const stateDType = (spec: StateSpec, model: "f32" | "bf16") =>
+  spec.dtype === "activation" ? model : spec.dtype;
 
 /** What a layer's forward pass sees of the program around it. */
 export interface LayerScope {
@@ -44,6 +48,8 @@ export interface LayerScope {
   readonly stateIndex: Value;
   /** int64 [S], the absolute position of each sequence's first token in the run. */
   readonly position: Value;
+  /** Tokens int32 [G], ascending, that all later ones see, and their borders int32 [S+1]; absent where the stack has none. */
+  readonly globals?: { tokens: Value; borders: Value } | undefined;
   readonly dtype: DType;
 }
 
@@ -70,6 +76,8 @@ export interface LayerKind<S extends z.ZodType = z.ZodType, N extends string = s
   isCausal?(options: z.output<S>): boolean;
   /** Marks that a layout may put behind the letter, and the options that each sets. */
   marks?: Readonly<Record<string, Partial<z.output<S>>>>;
+  /** Most global tokens of a sequence; a kind without it knows none. */
+  globalTokens?(options: z.output<S>): number;
   forward(scope: LayerScope, x: Value, options: z.output<S>, shell: Shell): Value;
 }
 

@@ -17,7 +17,6 @@ export const parallel = defineLayer({
   letter: "H",
   name: "parallel",
   schema,
-  isCausal: (o) => mamba2.isCausal!(o.mamba),
   check(o, shell) {
     mamba2.check(o.mamba, shell);
     attention.check(o.attention, shell);
@@ -30,6 +29,8 @@ export const parallel = defineLayer({
     ...mamba2.states(o.mamba, shell).map((s) => ({ ...s, name: `mamba.${s.name}` })),
     ...attention.states(o.attention, shell).map((s) => ({ ...s, name: `attention.${s.name}` })),
   ],
+  isCausal: (o) => mamba2.isCausal!(o.mamba) && attention.isCausal!(o.attention),
+  globalTokens: (o) => attention.globalTokens!(o.attention),
   forward(scope, x, o, shell) {
     const a = mamba2.forward(inside(scope, "mamba"), x, o.mamba, shell);
     const b = attention.forward(inside(scope, "attention"), x, o.attention, shell);
