@@ -26,6 +26,8 @@ template <>
 inline constexpr bool kReadsBf16<SelectiveScanArgs> = true;
 template <>
 inline constexpr bool kReadsBf16<SsdScanArgs> = true;
+template <>
+inline constexpr bool kReadsBf16<UnfoldTimeArgs> = true;
 
 // Rows of `width` elements, `step` apart, to and from bf16 patterns; rounded to the nearest, ties to even.
 void widen_rows(int threads, int64_t rows, int64_t width, const uint16_t* from, int64_t from_step, float* to, int64_t to_step);

@@ -19,6 +19,7 @@ import { selectiveScan } from "./selective-scan.js";
 import { ssdScan } from "./ssd-scan.js";
 import { unary } from "./unary.js";
 import { unfoldPatches } from "./unfold-patches.js";
+import { unfoldTime } from "./unfold-time.js";
 import { mergeHeads, slice, splitHeads } from "./views.js";
 
 export { argMax } from "./arg-max.js";
@@ -40,6 +41,7 @@ export { selectiveScan } from "./selective-scan.js";
 export { ssdScan } from "./ssd-scan.js";
 export { unary } from "./unary.js";
 export { unfoldPatches } from "./unfold-patches.js";
+export { unfoldTime } from "./unfold-time.js";
 export { mergeHeads, slice, splitHeads } from "./views.js";
 
 /** Every op, sorted by name: what the generators and the conformance tests walk. */
@@ -66,4 +68,5 @@ export const allOps: readonly Op[] = [
   ssdScan.op,
   unary.op,
   unfoldPatches.op,
+  unfoldTime.op,
 ];
