@@ -28,4 +28,5 @@ export { Model, type ModelMemory, type ModelOptions } from "./model.js";
 export { Session, type Snapshot } from "./session.js";
 export { type Blueprint, type SequenceContext, Stack, type StackOptions, stackSchema } from "./stack.js";
 export { type RunSequences, StackModel } from "./stack-model.js";
+export { Subsampler, type SubsamplerOptions } from "./subsampler.js";
 export { checkWeights, seededWeights, type WeightSource } from "./weights.js";
