@@ -1,8 +1,8 @@
-// Times the CPU engine and whatever else has rows: npm run bench -- [--only TEXT] [--quick] [--list] [--threads N] [--out FILE.json]
+// Times the CPU engine and whatever else has rows: npm run bench -- [--only TEXT] [--quick] [--list] [--threads N] [--out FILE.json] [--into FILE.json]
 //
 // Every bench/rows/*.mjs exports `rows`: an array of { id, run }, with `run(kit)` giving one flat record of numbers and strings (a result),
 // or { skipped: "why" }. By custom: `ms` (median), `floorMs` (roofline), `baselineMs` and `ratio`, or rates as `tokensPerSecond`.
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { commitOf } from "../scripts/gpu/commit.mjs";
@@ -15,6 +15,7 @@ const { values: flags } = parseArgs({
     list: { type: "boolean" },
     threads: { type: "string" },
     out: { type: "string" },
+    into: { type: "string" },
   },
 });
 const folder = new URL("./rows/", import.meta.url);
@@ -42,15 +43,18 @@ for (const { id, run } of chosen) {
     process.exitCode = 1;
   }
   // Beside two threads of its own, whatever else the machine does shows in times of the clock.
-  results.push({ id, ...result, load: loadavg()[0] });
+  results.push({ id, ...result, load: loadavg()[0], date: new Date().toISOString(), commit: commitOf() });
   const fields = Object.entries(result).map(([name, value]) => `${name} ${shown(value)}`);
   console.log(`${id.padEnd(36)} ${fields.join("  ")}  [${((performance.now() - began) / 1000).toFixed(1)} s]`);
 }
 await kit.close();
-// A part of the rows is no record of the machine.
+const write = (to, rows) => writeFileSync(to, `${JSON.stringify({ machine: kit.machine, rows }, null, 1)}\n`);
+// A part of the rows is no record of the machine, but may renew its rows in one.
 const whole = flags.only === undefined && !flags.quick;
 const out = flags.out ?? (whole ? new URL("./results/cpu.json", import.meta.url) : undefined);
-if (out !== undefined) {
-  const record = { machine: kit.machine, date: new Date().toISOString(), commit: commitOf(), rows: results };
-  writeFileSync(out, `${JSON.stringify(record, null, 1)}\n`);
+if (out !== undefined) write(out, results);
+if (flags.into !== undefined) {
+  const kept = existsSync(flags.into) ? JSON.parse(readFileSync(flags.into, "utf8")).rows : [];
+  const renewed = new Map([...kept, ...results].map((row) => [row.id, row]));
+  write(flags.into, [...renewed.values()]);
 }

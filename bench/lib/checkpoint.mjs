@@ -52,6 +52,7 @@ const config = {
   num_heads: heads,
   head_dim: headDim,
   n_groups: 1,
+  conv_kernel: 4,
   tie_word_embeddings: true,
 };
 writeFileSync(join(folder, "config.json"), JSON.stringify(config));
