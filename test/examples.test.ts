@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { inspectFeatures } from "krait";
 import { beforeAll, describe, expect, it } from "vitest";
 import { canEncode } from "./command.js";
 import { folderOfTests, makeClip } from "./fixtures.js";
@@ -59,8 +60,55 @@ describe.skipIf(!canEncode)("an example", () => {
     ]);
   });
 
+  it("finds the scenes of a video and what is like a moment", async () => {
+    const scene = (source: string) => ["-f", "lavfi", "-i", `${source}:size=160x120:rate=10`];
+    const chain =
+      "[1]trim=duration=6,setsar=1[b];[2]trim=duration=6,setsar=1[c];[0]setsar=1,split[a][d];[a][b][d][c]concat=n=4";
+    const [test, life] = ["testsrc2=duration=6", "life=seed=1:mold=10:life_color=#e0a030:death_color=#203050"];
+    const inputs = [test, "mandelbrot=end_scale=0.1", life].flatMap((source) => scene(source));
+    const output = ["-filter_complex", chain, "-c:v", "mpeg4", "-q:v", "4", at("scenes.mkv")];
+    await run("ffmpeg", ["-v", "error", "-nostdin", ...inputs, ...output]);
+    const args = [example("long-video"), at("scenes.mkv"), "--at", "2", "--page", at("scenes.html"), "--json"];
+    const { scenes, at: asked, alike } = JSON.parse((await run(process.execPath, args)).stdout);
+    expect(scenes.map(({ start }: { start: number }) => start)).toEqual([0, 6, 12, 18]);
+    expect(asked).toBe(2);
+    // The first scene comes again as the third.
+    expect(alike[0]).toEqual({ start: 14, likeness: expect.closeTo(1, 1) });
+    const page = await readFile(at("scenes.html"), "utf8");
+    expect(page.match(/<li class="(asked)?"><img/g)).toHaveLength(4 + 1 + alike.length);
+  });
+
+  it("writes features of sound, and goes on where it was interrupted", async () => {
+    const [out, page] = [at("sound.safetensors"), at("sound.html")];
+    const { stdout } = await run(process.execPath, [example("hour-audio"), clip, "--out", out, "--json"]);
+    const { tokens, dim, ...rest } = JSON.parse(stdout);
+    expect(Math.abs(tokens - 11.5 * 25)).toBeLessThanOrEqual(2);
+    expect(rest).toMatchObject({ out, page, resumedTokens: 0 });
+    expect(await inspectFeatures(out)).toMatchObject({ tokens, dim, byModality: { audio: tokens, separator: 0 } });
+    expect(await readFile(page, "utf8")).toContain("<!doctype html>");
+  });
+
+  it("sets layouts beside each other by length, and draws them", async () => {
+    const args = ["--lengths", "640,1280", "--width", "64", "--page", at("layouts.html"), "--json"];
+    const { stdout } = await run(process.execPath, [example("hybrid-experiment"), ...args]);
+    const results: { layout: string; tokens: number; stateBytes: number }[] = JSON.parse(stdout).results;
+    const layouts = [...new Set(results.map(({ layout }) => layout))];
+    expect(layouts).toHaveLength(5);
+    for (const name of layouts) {
+      const [short, long] = results.filter(({ layout }) => layout === name);
+      expect([short!.tokens, long!.tokens]).toEqual([640, 1280]);
+      if (name.includes("full")) expect(long!.stateBytes).toBeGreaterThan(short!.stateBytes * 1.3);
+      else expect(long!.stateBytes).toBe(short!.stateBytes);
+    }
+    const page = await readFile(at("layouts.html"), "utf8");
+    expect(page.match(/<polyline /g)).toHaveLength(4 * layouts.length);
+    expect(page).not.toMatch(/NaN|undefined|Infinity/);
+  });
+
   it("has a test here", async () => {
     const here = await readFile(fileURLToPath(import.meta.url), "utf8");
-    for (const name of await readdir(example(""))) if (name.endsWith(".mjs")) expect(here).toContain(`"${name}"`);
+    // The demo is tested by running it.
+    const names = (await readdir(example(""))).filter((name) => name !== "demo");
+    for (const name of names) expect(here).toContain(`"${name}"`);
   });
 });
