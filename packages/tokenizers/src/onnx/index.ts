@@ -1,3 +1,4 @@
+export { type OnnxChunk, type OnnxChunkOptions, OnnxChunkStream } from "./chunk-stream.js";
 export { OnnxModel, type OnnxOptions, type OnnxRunOptions, OnnxSession, openOnnx } from "./model.js";
 export { openSileroVad, SileroVad, VadStream, vadPeriod } from "./silero-vad.js";
 export { gateSpeech, SpeechGate, type SpeechGateOptions, type SpeechPart } from "./speech-gate.js";

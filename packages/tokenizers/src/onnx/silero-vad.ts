@@ -1,6 +1,7 @@
-import { type Closable, expected, UsageError } from "@krait/core";
+import type { Closable } from "@krait/core";
 import { checkSamples } from "../audio/samples.js";
-import { type OnnxModel, type OnnxSession, openOnnx } from "./model.js";
+import { type OnnxChunk, OnnxChunkStream } from "./chunk-stream.js";
+import { type OnnxModel, openOnnx } from "./model.js";
 
 /** Samples per decision at 16 kHz (32 ms), and samples of the piece before that the model sees with them. */
 const windowSize = 512;
@@ -40,7 +41,7 @@ export class SileroVad implements Closable {
 
   /** Starts a signal. Several may run side by side. */
   stream(options: { signal?: AbortSignal | undefined } = {}): VadStream {
-    return new VadStream(this.model.session(), options.signal);
+    return new VadStream(this.model, options.signal);
   }
 
   close(): Promise<void> {
@@ -54,67 +55,34 @@ export class SileroVad implements Closable {
 
 /** Probabilities of speech, one per 512 samples; however the samples are cut, they are the same. One call at a time. */
 export class VadStream {
-  /** 64 samples of context, then the window. */
-  private readonly input = new Float32Array(contextSize + windowSize);
-  private filled = contextSize;
-  private busy = false;
+  private readonly chunks: OnnxChunkStream;
 
   /** @internal use SileroVad.stream */
-  constructor(
-    private readonly session: OnnxSession,
-    private readonly signal: AbortSignal | undefined,
-  ) {}
+  constructor(model: OnnxModel, signal: AbortSignal | undefined) {
+    this.chunks = new OnnxChunkStream(model, {
+      input: "input",
+      output: "output",
+      chunk: windowSize,
+      context: contextSize,
+      layout: "samples",
+      period: 1 / sampleRate,
+      constants: { sr: { shape: [], data: BigInt64Array.of(BigInt(sampleRate)) } },
+      signal,
+    });
+  }
 
   /** Takes mono samples at 16 kHz, full scale ±1. Throws as `LogMelStream.push`, and `ONNX_RUN_FAILED`. */
   async push(samples: Float32Array): Promise<Float32Array> {
     checkSamples(samples, 0);
-    return this.exclusively(async () => {
-      const probabilities: number[] = [];
-      for (let at = 0; at < samples.length; ) {
-        const count = Math.min(this.input.length - this.filled, samples.length - at);
-        this.input.set(samples.subarray(at, at + count), this.filled);
-        this.filled += count;
-        at += count;
-        if (this.filled === this.input.length) probabilities.push(await this.decide());
-      }
-      return Float32Array.from(probabilities);
-    });
+    return probabilities(await this.chunks.push(samples));
   }
 
   /** The decision over the samples that are left, silence behind them; none when there are none. */
-  finish(): Promise<Float32Array> {
-    return this.exclusively(async () => {
-      if (this.filled === contextSize) return new Float32Array(0);
-      this.input.fill(0, this.filled);
-      return Float32Array.of(await this.decide());
-    });
+  async finish(): Promise<Float32Array> {
+    return probabilities(await this.chunks.finish());
   }
+}
 
-  private async decide(): Promise<number> {
-    const { output } = await this.session.run(
-      {
-        input: { shape: [1, this.input.length], data: this.input },
-        sr: { shape: [], data: BigInt64Array.of(BigInt(sampleRate)) },
-      },
-      { signal: this.signal },
-    );
-    this.input.copyWithin(0, windowSize);
-    this.filled = contextSize;
-    return Number(output!.data[0]);
-  }
-
-  private async exclusively<T>(work: () => Promise<T>): Promise<T> {
-    if (this.busy) {
-      throw new UsageError(expected("one call at a time", "a VAD stream", "a second one"), {
-        code: "STREAM_NOT_OPEN",
-        hint: "Await the call before.",
-      });
-    }
-    this.busy = true;
-    try {
-      return await work();
-    } finally {
-      this.busy = false;
-    }
-  }
+function probabilities(chunks: readonly OnnxChunk[]): Float32Array {
+  return Float32Array.from(chunks, ({ features }) => features[0]!);
 }
