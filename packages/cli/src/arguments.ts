@@ -131,6 +131,20 @@ export function choiceOption<C extends string>(
   throw invalid(name, `one of ${choices.join(", ")}`, given);
 }
 
+/** Which near-duplicate frames are left out. */
+export interface FrameEconomy {
+  mode?: "drop" | "merge";
+  budget?: number;
+}
+
+/** `--economy` and `--budget`, or undefined when neither was given. */
+export function economyOption(args: Arguments): FrameEconomy | undefined {
+  const mode = choiceOption(args, "economy", ["drop", "merge"]);
+  const budget = numberOption(args, "budget", { above: 0, max: 1000 });
+  if (mode === undefined && budget === undefined) return undefined;
+  return { ...(mode !== undefined && { mode }), ...(budget !== undefined && { budget }) };
+}
+
 /** At most one of these options may be given. */
 export function exclusive({ options }: Arguments, ...names: string[]): void {
   const given = names.filter((name) => options.has(name));

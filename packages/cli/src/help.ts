@@ -36,6 +36,10 @@ what goes in
   --frames N          or: so many frames over the whole
   --times T,T,…       or: the frames that show at these times
   --key-frames        or: the key frames
+  --economy MODE      of these, runs of near-duplicates become one with the times of all of them: drop
+                      keeps the first, merge their mean
+  --budget N          frames kept per second at most, the others join the one before
+  --speech F          of the sound only what Silero VAD (a silero_vad.onnx) hears speech in
   --no-video          only the sound of media
   --no-audio          only the pictures
   --video-stream N --audio-stream N   which streams, as \`krait probe\` counts (default: the file's own)
@@ -98,10 +102,14 @@ images and video
   --processor F       a preprocessor_config.json in place of the preset's own settings
   --fps N             pictures kept per second (default: all)
   --frames N          or: so many pictures over the whole
+  --economy MODE      runs of near-duplicates become one picture with the times of all of them: drop keeps
+                      the first, merge their mean
+  --budget N          pictures kept per second at most, the others join the one before
 
 text
   --tokenizer F       a tokenizer.json, for the preset text
 
+  --stream N          which stream, as \`krait probe\` counts (default: the file's own)
   --start T --end T   a part of the media; seconds or HH:MM:SS
   --json              a summary as one JSON object
   --quiet             no progress

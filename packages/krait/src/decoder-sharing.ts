@@ -3,6 +3,8 @@ import type { AudioSource, VideoSource } from "./sources.js";
 
 /** What one decoder gives out waits for the slower of its two readers, for at most about this long. Seconds of media. */
 const maxApartSeconds = 60;
+/** How long `economizeFrames` lets a run become when nothing is said. */
+const defaultRunSeconds = 10;
 
 /**
  * Whether a file's pictures and sound keep pace, so that one decoder serves both readers. They do not where one stream ends (or
@@ -14,16 +16,20 @@ export function keepsPace(info: MediaInfo, video: VideoSource, audio: AudioSourc
   const [pictures, sound] = [chosenStream(info, video), chosenStream(info, audio)];
   // Whatever is missing, the decoder says so.
   if (!pictures || !sound) return true;
-  const { start = 0, end = Number.POSITIVE_INFINITY, count, fps, times } = video.options;
+  const { start = 0, end = Number.POSITIVE_INFINITY, count, fps, times, economy } = video.options;
   const clip = (time: number) => Math.min(end, Math.max(start, time));
   const span = ({ startSeconds, durationSeconds = info.durationSeconds }: StreamInfo) => ({
     from: clip(startSeconds),
     to: clip(startSeconds + (durationSeconds ?? 0)),
   });
   const [a, b] = [span(pictures), span(sound)];
-  const step = count !== undefined ? (a.to - a.from) / count : fps !== undefined ? 1 / fps : 0;
+  const sampled = count !== undefined ? (a.to - a.from) / count : fps !== undefined ? 1 / fps : 0;
+  // A run of near-duplicates is held until it ends.
+  const step = Math.max(sampled, economy === undefined ? 0 : (economy.maxSeconds ?? defaultRunSeconds));
   // Between two times that were asked for the sound of all that lies between would pile up.
   if (times !== undefined) return false;
+  // Behind a gate the sound is read on through all of a silence, with nobody asking for its pictures.
+  if (audio.options.speech !== undefined) return false;
   const apart = Math.max(Math.abs(a.from - b.from), Math.abs(a.to - b.to), step * framesPerBlock);
   return apart <= maxApartSeconds;
 }

@@ -3,6 +3,7 @@ import { type AudioPart, decode, type MediaInput, type MediaStream, pipeOf, prob
 import type { EncoderConfig } from "@krait/nn";
 import {
   audioTokenSource,
+  economizeFrames,
   interleave,
   type LogMel,
   type SequencePart,
@@ -13,6 +14,7 @@ import {
 } from "@krait/tokenizers";
 import type { Payload } from "./assemble.js";
 import { keepsPace } from "./decoder-sharing.js";
+import { onlySpeech } from "./only-speech.js";
 import { readWords } from "./read-words.js";
 import { type AudioSource, checkSources, type Source, streamOf, type VideoSource } from "./sources.js";
 import { splitMedia } from "./split-media.js";
@@ -154,8 +156,10 @@ function openDecoder(
   const parts = splitMedia(stream);
   if (video && inputs.video) {
     const { width, height, patch, tubelet } = inputs.video;
+    const { economy } = video.source.options;
+    const frames = tap(shift(parts.video, offset), (frame) => taps?.video?.(frame, video.source));
     into[video.index] = videoTokenSource({
-      parts: tap(shift(parts.video, offset), (frame) => taps?.video?.(frame, video.source)),
+      parts: economy === undefined ? frames : economizeFrames(frames, { ...economy, signal }),
       width,
       height,
       patch,
@@ -164,8 +168,11 @@ function openDecoder(
     }) as TokenSource<Payload>;
   }
   if (audio && inputs.audio && logMel) {
+    const { speech } = audio.source.options;
+    const samples = tap(shift(parts.audio, offset), (part) => taps?.audio?.(part, audio.source));
     into[audio.index] = audioTokenSource({
-      parts: tap(shift(parts.audio, offset), (part) => taps?.audio?.(part, audio.source)),
+      parts: speech === undefined ? samples : onlySpeech(samples, speech, signal),
+      gaps: speech === undefined ? "refuse" : "restart",
       logMel,
       stack: inputs.audio.stack,
       signal,

@@ -78,7 +78,8 @@ export async function predictTokens(
     if (source.kind === "audio" && config.inputs.audio) {
       const count = predictAudioTokens(length, { stack: config.inputs.audio.stack });
       byModality.audio += count;
-      exact &&= countsSamples(info, stream);
+      // Of a gated signal at most so many.
+      exact &&= countsSamples(info, stream) && source.options.speech === undefined;
       spans.push({ first: first + offset, period: config.inputs.audio.stack * 0.01, count });
     } else if (source.kind === "video" && config.inputs.video) {
       const { tubelets, period, known } = predictTubelets(source, length, isStill, config.inputs.video.tubelet);

@@ -1,6 +1,7 @@
 import { expected, parseOptions, UsageError } from "@krait/core";
 import { type ByteStream, isByteStream, type MediaInput } from "@krait/media";
 import { z } from "zod";
+import { economyField } from "./frame-economy.js";
 
 const rangeFields = {
   /** Seconds on the container's timeline: [start, end). */
@@ -32,6 +33,8 @@ const videoSchema = z
     /** Or: the key frames, which cost least to decode. */
     keyFrames: z.boolean().optional(),
     fit: z.enum(["cover", "contain", "stretch"]).default("cover"),
+    /** Near-duplicates of the frames kept become one frame each, whose times are those of all of them. */
+    economy: economyField,
     ...rangeFields,
     ...streamField,
   })
@@ -41,7 +44,24 @@ const videoSchema = z
   .refine(oneEnd.check, { message: oneEnd.message })
   .prefault({});
 const audioSchema = z
-  .strictObject({ ...rangeFields, ...streamField })
+  .strictObject({
+    /** Only the passages in which Silero VAD hears speech, at their own times; the others make no tokens. */
+    speech: z
+      .strictObject({
+        /** Path of silero_vad.onnx (version 5 and later, 16 kHz). */
+        model: z.string().min(1),
+        /** As `gateSpeech` takes them. */
+        threshold: z.number().gt(0).lt(1).optional(),
+        endThreshold: z.number().gt(0).lt(1).optional(),
+        /** Seconds. */
+        minSpeech: z.number().min(0).max(60).optional(),
+        minSilence: z.number().min(0).max(60).optional(),
+        padding: z.number().min(0).max(10).optional(),
+      })
+      .optional(),
+    ...rangeFields,
+    ...streamField,
+  })
   .refine(oneEnd.check, { message: oneEnd.message })
   .prefault({});
 const textSchema = z.strictObject({ name: z.string().max(1000).optional() }).prefault({});

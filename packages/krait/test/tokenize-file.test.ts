@@ -242,6 +242,17 @@ describe("tokenizeFile", () => {
       .toFile(join(folder, "in.png"));
     const { features } = await tokenize(folder, "in.png", { preset: "clip", processor: join(folder, "p.json") });
     expect(features!.shape).toEqual([1, 3 * 16 * 16]);
+    // Patches of another size, blocks of another size, one frame at a time: 64 × 32 pixels are 4 × 2 patches.
+    const patches = { patch_size: 16, merge_size: 1, temporal_patch_size: 1, min_pixels: 1 };
+    await writeFile(
+      join(folder, "q.json"),
+      JSON.stringify({ image_processor_type: "Qwen2VLImageProcessor", ...patches }),
+    );
+    await sharp({ create: { width: 64, height: 32, channels: 3, background: "#808080" } })
+      .png()
+      .toFile(join(folder, "in.png"));
+    const rows = await tokenize(folder, "in.png", { preset: "qwen2-vl", processor: join(folder, "q.json") });
+    expect(rows.features!.shape).toEqual([8, 3 * 16 * 16]);
   });
 
   it.each([

@@ -2,7 +2,9 @@ import { extname } from "node:path";
 import {
   type Arguments,
   choiceOption,
+  economyOption,
   exclusive,
+  type FrameEconomy,
   help,
   invalid,
   numberOption,
@@ -26,6 +28,9 @@ const specs: Readonly<Record<string, OptionSpec>> = {
   frames: { value: true },
   times: { value: true },
   "key-frames": {},
+  economy: { value: true },
+  budget: { value: true },
+  speech: { value: true },
   "video-stream": { value: true },
   "audio-stream": { value: true },
   "no-video": {},
@@ -59,7 +64,9 @@ export interface EncodePlan {
   video: boolean;
   audio: boolean;
   /** For video sources. */
-  sampling: { fps?: number; count?: number; times?: number[]; keyFrames?: true };
+  sampling: { fps?: number; count?: number; times?: number[]; keyFrames?: true; economy?: FrameEconomy };
+  /** The model of a VAD, for audio sources. */
+  speech?: { model: string };
   /** Seconds, for media and subtitles. */
   range: { start?: number; end?: number; offset?: number };
   /** Which streams of media, by index. */
@@ -125,6 +132,7 @@ function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "pag
       `Name a file: \`krait ${command} talk.mp4${command === "encode" ? " --out talk.safetensors" : ""}\`.`,
     );
   }
+  const speech = path(options.get("speech"), "speech");
   const start = timeOption(args, "start");
   const duration = timeOption(args, "duration");
   const end = duration === undefined ? timeOption(args, "end") : (start ?? 0) + duration;
@@ -147,7 +155,9 @@ function planOf(args: Arguments, command: string): Omit<EncodePlan, "out" | "pag
       count: numberOption(args, "frames", { integer: true, min: 1, max: 10_000_000 }),
       times: timesOption(args),
       keyFrames: has("key-frames") ? (true as const) : undefined,
+      economy: economyOption(args),
     }),
+    ...(speech !== undefined && { speech: { model: speech } }),
     range: defined({ start, end, offset: numberOption(args, "offset", { min: -1e8, max: 1e8 }) }),
     streams: defined({
       video: numberOption(args, "video-stream", { integer: true, min: 0 }),

@@ -54,7 +54,7 @@ export const encode: Command = async (argv, { signal, print }) => {
 /** What to encode, in the order given. Throws `InputError` where a file holds nothing that is wanted. */
 export async function openSources(
   sdk: Sdk,
-  plan: Pick<EncodePlan, "inputs" | "video" | "audio" | "sampling" | "range" | "streams">,
+  plan: Pick<EncodePlan, "inputs" | "video" | "audio" | "sampling" | "speech" | "range" | "streams">,
   note: (text: string) => void,
   signal: AbortSignal,
 ): Promise<Source[]> {
@@ -75,7 +75,10 @@ export async function openSources(
     const { streams: chosen, range } = plan;
     if (plan.video && has("video"))
       sources.push(sdk.video(input.file, { ...plan.sampling, ...range, ...pick(chosen.video) }));
-    if (plan.audio && has("audio")) sources.push(sdk.audio(input.file, { ...range, ...pick(chosen.audio) }));
+    if (plan.audio && has("audio")) {
+      const speech = plan.speech && { speech: plan.speech };
+      sources.push(sdk.audio(input.file, { ...range, ...speech, ...pick(chosen.audio) }));
+    }
     if (plan.video && streams.every((stream) => stream.kind === "image")) sources.push(sdk.image(input.file));
     else if (streams.some((stream) => stream.attachedPicture)) {
       note(`note: the cover picture inside ${oneLine(input.file)} is left out.`);
@@ -101,6 +104,7 @@ function describeOptions({
   inputs,
   model,
   sampling,
+  speech,
   range,
   streams,
   video,
@@ -111,6 +115,7 @@ function describeOptions({
     inputs: inputs.map((input) => ("file" in input ? input.file : { text: input.text })),
     ...(typeof model === "string" ? { model } : model),
     ...sampling,
+    ...(speech && { speech: speech.model }),
     ...range,
     ...(streams.video === undefined ? {} : { videoStream: streams.video }),
     ...(streams.audio === undefined ? {} : { audioStream: streams.audio }),

@@ -1,6 +1,14 @@
 import { basename } from "node:path";
 import type { TokenizeFileOptions, TokenizeFileResult } from "krait";
-import { choiceOption, exclusive, help, numberOption, parseArguments, timeOption } from "../arguments.js";
+import {
+  choiceOption,
+  economyOption,
+  exclusive,
+  help,
+  numberOption,
+  parseArguments,
+  timeOption,
+} from "../arguments.js";
 import { oneLine, UsageFault } from "../fault.js";
 import { count, duration, ratio } from "../format.js";
 import type { Command } from "../main.js";
@@ -18,6 +26,9 @@ const specs = {
   tokenizer: { value: true },
   fps: { value: true },
   frames: { value: true },
+  economy: { value: true },
+  budget: { value: true },
+  stream: { value: true },
   start: { value: true },
   end: { value: true },
   json: {},
@@ -53,6 +64,8 @@ export function parseTokenize(argv: readonly string[]) {
     size: numberOption(args, "size", { min: 1, max: 8192, integer: true }),
     fps: numberOption(args, "fps", { above: 0, max: 1000 }),
     count: numberOption(args, "frames", { min: 1, integer: true }),
+    economy: economyOption(args),
+    stream: numberOption(args, "stream", { min: 0, integer: true }),
     start: timeOption(args, "start"),
     end: timeOption(args, "end"),
     processor: options.get("processor"),

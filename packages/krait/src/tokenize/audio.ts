@@ -61,13 +61,13 @@ export async function tokenizeAudio(
 /** Decodes the file into a stream, opened when the time of its first sample is known. */
 async function feed(
   path: string,
-  { start, end, limits, signal }: TokenizePlan,
+  { stream: index, start, end, limits, signal }: TokenizePlan,
   open: (start: number) => FrameStream,
   keep: (rows: Float32Array) => unknown,
 ): Promise<void> {
   let stream: FrameStream | undefined;
   const parts = decode(path, {
-    audio: { sampleRate: 16000 },
+    audio: { sampleRate: 16000, ...(index !== undefined && { stream: index }) },
     ...(start !== undefined && { start }),
     ...(end !== undefined && { end }),
     limits,

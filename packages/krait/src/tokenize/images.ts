@@ -1,11 +1,13 @@
 import { KraitError } from "@krait/core";
-import { decode, type VideoPart } from "@krait/media";
+import { decode } from "@krait/media";
 import { type Device, openDevice } from "@krait/runtime";
 import {
+  economizeFrames,
   ImageProcessor,
   mergedPatches,
   type PixelValues,
-  readImageProcessorOptions,
+  readImageProcessorConfig,
+  type VideoFrame,
   type VisionPreset,
 } from "@krait/tokenizers";
 import type { TokenizePlan } from "./options.js";
@@ -21,12 +23,14 @@ export async function tokenizeImages(
   plan: TokenizePlan,
   sink: RowSink,
 ): Promise<void> {
-  const options =
-    plan.processor === undefined ? preset.options(plan.size) : await readImageProcessorOptions(plan.processor);
+  const config = plan.processor === undefined ? undefined : await readImageProcessorConfig(plan.processor);
+  const options = config?.options ?? preset.options(plan.size);
   const device = await resizingDevice();
   const processor = new ImageProcessor(options, device);
-  const { rows } = preset;
+  const rows = preset.rows === "frame" ? preset.rows : (config?.patches ?? preset.rows);
   const group = rows === "frame" ? 1 : rows.frames;
+  const all = pictures(path, plan);
+  const kept = plan.economy === undefined ? all : economizeFrames(all, { ...plan.economy, signal: plan.signal });
   let waiting: Prepared[] = [];
   const flush = async () => {
     const [first] = waiting;
@@ -43,7 +47,7 @@ export async function tokenizeImages(
     await sink.append(values.length / count, values, times, count);
   };
   try {
-    for await (const frame of prepared(pictures(path, plan), processor)) {
+    for await (const frame of prepared(kept, processor)) {
       const { values } = frame;
       const [first] = waiting;
       // A stream that changes its size cannot share a group.
@@ -77,7 +81,7 @@ async function resizingDevice(): Promise<Device | undefined> {
 
 /** While one picture is resized the next is decoded. */
 async function* prepared(
-  frames: AsyncIterable<VideoPart>,
+  frames: AsyncIterable<VideoFrame>,
   processor: ImageProcessor,
 ): AsyncGenerator<Prepared, void, undefined> {
   let ahead: Promise<Prepared> | undefined;
@@ -92,11 +96,11 @@ async function* prepared(
   if (ahead !== undefined) yield await ahead;
 }
 
-async function* pictures(path: string, plan: TokenizePlan): AsyncGenerator<VideoPart, void, undefined> {
-  const { fps, count, start, end, limits, signal } = plan;
+async function* pictures(path: string, plan: TokenizePlan): AsyncGenerator<VideoFrame, void, undefined> {
+  const { fps, count, stream, start, end, limits, signal } = plan;
   const sampling = fps !== undefined ? { fps } : count !== undefined ? { count } : "all";
   const parts = decode(path, {
-    video: { sampling },
+    video: { sampling, ...(stream !== undefined && { stream }) },
     ...(start !== undefined && { start }),
     ...(end !== undefined && { end }),
     limits,

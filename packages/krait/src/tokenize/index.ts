@@ -48,11 +48,11 @@ export async function tokenizeFile(path: string, options: TokenizeFileOptions): 
 }
 
 async function write(path: string, preset: FrontEndPreset, plan: TokenizePlan, elapsed: () => number) {
-  const { normalization, size, fps, count, start, end } = plan;
+  const { normalization, size, fps, count, economy, stream, start, end } = plan;
   const metadata = {
     "krait.version": version,
     preset: preset.name,
-    options: JSON.stringify({ normalization, size, fps, count, start, end }),
+    options: JSON.stringify({ normalization, size, fps, count, economy, stream, start, end }),
   };
   if (preset.modality === "text") {
     return { tokens: await tokenizeText(path, plan, metadata), dim: 1, mediaSeconds: 0 };

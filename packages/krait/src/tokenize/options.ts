@@ -1,6 +1,7 @@
 import { expected, type LimitsInput, limitsSchema, type ProgressListener, UsageError } from "@krait/core";
 import { type FrontEndPreset, frontEndPresets } from "@krait/tokenizers";
 import { z } from "zod";
+import { economyField } from "../frame-economy.js";
 
 export const tokenizeSchema = z
   .strictObject({
@@ -19,6 +20,10 @@ export const tokenizeSchema = z
     /** Frames kept per second of video, or over the whole; all when absent. */
     fps: z.number().positive().max(1000).optional(),
     count: z.number().int().min(1).optional(),
+    /** Near-duplicates become one picture each, whose times are those of all of them. */
+    economy: economyField,
+    /** Index of the stream in the file, as `probe()` counts; the default one when absent. */
+    stream: z.number().int().min(0).optional(),
     /** Seconds on the container's timeline: [start, end). */
     start: z.number().min(0).optional(),
     end: z.number().positive().optional(),
@@ -57,8 +62,9 @@ export function choosePreset(plan: TokenizePlan): FrontEndPreset {
       hint: `There are ${frontEndPresets.map(({ name }) => name).join(", ")}.`,
     });
   }
-  const useless = (["size", "processor", "fps", "count"] as const).find((name) => plan[name] !== undefined);
+  const useless = (["size", "processor", "fps", "count", "economy"] as const).find((name) => plan[name] !== undefined);
   if (preset.modality !== "image" && useless) throw foreign(preset, useless, "images and video");
+  if (preset.modality === "text" && plan.stream !== undefined) throw foreign(preset, "stream", "sound and pictures");
   if (preset.modality !== "text" && plan.tokenizer !== undefined) throw foreign(preset, "tokenizer", "text");
   if (preset.modality === "text" && preset.needsTokenizer !== (plan.tokenizer !== undefined)) {
     if (!preset.needsTokenizer) throw foreign(preset, "tokenizer", "the preset text");

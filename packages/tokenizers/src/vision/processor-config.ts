@@ -39,6 +39,7 @@ const classDefaults: Readonly<Record<string, Json>> = {
     resample: 3,
     patch_size: 14,
     merge_size: 2,
+    temporal_patch_size: 2,
     min_pixels: 56 * 56,
     max_pixels: 28 * 28 * 1280,
   },
@@ -46,6 +47,13 @@ const classDefaults: Readonly<Record<string, Json>> = {
 
 /** Fields that change pixels in ways that are not offered: they must be off. */
 const refused = [
+  "crop_to_patches",
+  "do_pan_and_scan",
+  "do_resize_and_pad",
+  "ensure_multiple_of",
+  "image_grid_pinpoints",
+  "keep_aspect_ratio",
+  "size_divisor",
   "do_pad",
   "do_thumbnail",
   "do_align_long_axis",
@@ -54,6 +62,17 @@ const refused = [
   "crop_pct",
   "max_num_patches",
 ];
+
+/** Classes that take the same fields for something else: sizes as shares, multiples, tiles or crops of their own. */
+const refusedFamilies = ["ConvNext", "DPT", "GLPN", "Levit"];
+
+/** How a picture's patches become rows: of so many frames at a time, in blocks of merge × merge. */
+export interface PatchRows {
+  readonly frames: number;
+  /** Pixels of a patch's side. */
+  readonly patch: number;
+  readonly merge: number;
+}
 
 function invalid(name: string, what: string, field: string, received: unknown): InputError {
   return new InputError(expected(what, `${name} ${field}`, received), {
@@ -69,6 +88,17 @@ function invalid(name: string, what: string, field: string, received: unknown): 
  * Throws `InputError` (PROCESSOR_CONFIG_INVALID, PROCESSOR_CONFIG_UNSUPPORTED: what it asks for is not offered here).
  */
 export function imageProcessorOptions(config: unknown, name = "preprocessor_config.json"): ImageProcessorOptions {
+  return optionsOf(fieldsOf(config, name), name);
+}
+
+interface Fields {
+  family: string | undefined;
+  known: boolean;
+  fields: Json;
+}
+
+/** The file's fields over the defaults of its class. */
+function fieldsOf(config: unknown, name: string): Fields {
   if (typeof config !== "object" || config === null || Array.isArray(config)) {
     throw invalid(name, "an object", "", config);
   }
@@ -77,7 +107,20 @@ export function imageProcessorOptions(config: unknown, name = "preprocessor_conf
   const family =
     typeof type === "string" ? type.replace(/(Image|Video|Feature)(Processor|Extractor)(Fast|Pil)?$/, "") : undefined;
   const known = family !== undefined && Object.hasOwn(classDefaults, family) ? classDefaults[family]! : undefined;
+  if (family !== undefined && refusedFamilies.includes(family)) {
+    throw new InputError(
+      expected("a processor that only resizes, crops and normalises", `${name} image_processor_type`, type),
+      {
+        code: "PROCESSOR_CONFIG_UNSUPPORTED",
+        hint: "This class takes its sizes otherwise: give a size, or the options of ImageProcessor.",
+      },
+    );
+  }
   const fields: Json = { ...known, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) };
+  return { family, known: known !== undefined, fields };
+}
+
+function optionsOf({ family, known, fields }: Fields, name: string): ImageProcessorOptions {
   for (const field of refused) {
     if (fields[field] === undefined || fields[field] === false) continue;
     throw new InputError(expected("no such field", `${name} ${field}`, fields[field]), {
@@ -106,20 +149,35 @@ export function imageProcessorOptions(config: unknown, name = "preprocessor_conf
     options.rescale = number("rescale_factor", 1 / 255);
     if (flag("offset", false)) options.offset = -1;
   }
-  if (flag("do_normalize", known !== undefined || fields.image_mean !== undefined)) {
+  if (flag("do_normalize", known || fields.image_mean !== undefined)) {
     options.mean = tripleOf(fields, "image_mean", name);
     options.std = tripleOf(fields, "image_std", name);
   }
   return options;
 }
 
+/** The patches that a processor of Qwen2-VL's kind makes; undefined for the others. */
+function patchRowsOf({ family, fields }: Fields, name: string): PatchRows | undefined {
+  if (family !== "Qwen2VL") return undefined;
+  const side = (field: string) => sideOf(fields[field], field, name);
+  return { frames: side("temporal_patch_size"), patch: side("patch_size"), merge: side("merge_size") };
+}
+
 /** Reads a preprocessor_config.json. Throws what `imageProcessorOptions` throws, and the FILE_ and JSON_ codes. */
 export async function readImageProcessorOptions(path: string): Promise<ImageProcessorOptions> {
+  return (await readImageProcessorConfig(path)).options;
+}
+
+/** As `readImageProcessorOptions`, with how the pictures become patches where the file says so. */
+export async function readImageProcessorConfig(
+  path: string,
+): Promise<{ options: ImageProcessorOptions; patches: PatchRows | undefined }> {
   const { handle, size } = await openRegularFile(path);
   try {
     const bytes = new Uint8Array(Math.min(size, maxConfigBytes + 1));
     const read = bytes.subarray(0, await readAt(handle, bytes, 0));
-    return imageProcessorOptions(parseStrictJson(read, path, { maxBytes: maxConfigBytes }), path);
+    const fields = fieldsOf(parseStrictJson(read, path, { maxBytes: maxConfigBytes }), path);
+    return { options: optionsOf(fields, path), patches: patchRowsOf(fields, path) };
   } finally {
     await handle.close();
   }

@@ -8,6 +8,7 @@ import {
   imagePreset,
   imageProcessorOptions,
   mergedPatches,
+  readImageProcessorConfig,
   readImageProcessorOptions,
 } from "../../src/vision/index.js";
 import { greatestDifference, noise, readGolden } from "./helpers.js";
@@ -182,6 +183,8 @@ describe("preprocessor_config.json", () => {
     [{ size: 32, image_mean: [0, 0, 0], image_std: [1, 0, 1] }, "PROCESSOR_CONFIG_INVALID"],
     [{ size: 32, do_pad: true }, "PROCESSOR_CONFIG_UNSUPPORTED"],
     [{ size: 32, crop_pct: 0.9 }, "PROCESSOR_CONFIG_UNSUPPORTED"],
+    [{ size: 32, keep_aspect_ratio: true }, "PROCESSOR_CONFIG_UNSUPPORTED"],
+    [{ image_processor_type: "LevitImageProcessor", size: { shortest_edge: 32 } }, "PROCESSOR_CONFIG_UNSUPPORTED"],
   ])("is refused when it is wrong or asks for more: %j", (config, code) => {
     expect(() => imageProcessorOptions(config)).toThrow(expect.objectContaining({ kind: "input", code }));
   });
@@ -192,6 +195,13 @@ describe("preprocessor_config.json", () => {
     const path = join(folder, "preprocessor_config.json");
     await writeFile(path, JSON.stringify({ image_processor_type: "ViTImageProcessor", size: 32 }));
     expect(await readImageProcessorOptions(path)).toMatchObject({ fit: { kind: "exact", width: 32, height: 32 } });
+    expect((await readImageProcessorConfig(path)).patches).toBeUndefined();
+    const patches = { patch_size: 16, merge_size: 3, temporal_patch_size: 1 };
+    await writeFile(path, JSON.stringify({ image_processor_type: "Qwen2VLImageProcessorFast", ...patches }));
+    expect(await readImageProcessorConfig(path)).toMatchObject({
+      options: { fit: { kind: "budget", factor: 48 } },
+      patches: { frames: 1, patch: 16, merge: 3 },
+    });
     await writeFile(path, `{"size": 32, "size": 33}`);
     await expect(readImageProcessorOptions(path)).rejects.toMatchObject({ kind: "input" });
     await writeFile(path, "x".repeat(3e6));
