@@ -33,6 +33,13 @@ const shown = (value) =>
 const kit = await openKit({ quick: flags.quick ?? false, threads: Number(flags.threads ?? 0) });
 for (const [name, value] of Object.entries(kit.machine)) console.log(`${name.padEnd(28)} ${shown(value)}`);
 const results = [];
+const write = (to, rows) => writeFileSync(to, `${JSON.stringify({ machine: kit.machine, rows }, null, 1)}\n`);
+/** Renews rows of a record: a part of the rows is none of its own, and a run that is cut off keeps what it measured. */
+function renew(record, rows) {
+  const kept = existsSync(record) ? JSON.parse(readFileSync(record, "utf8")).rows : [];
+  write(record, [...new Map([...kept, ...rows].map((row) => [row.id, row])).values()]);
+}
+
 for (const { id, run } of chosen) {
   const began = performance.now();
   let result;
@@ -44,17 +51,11 @@ for (const { id, run } of chosen) {
   }
   // Beside two threads of its own, whatever else the machine does shows in times of the clock.
   results.push({ id, ...result, load: loadavg()[0], date: new Date().toISOString(), commit: commitOf() });
+  if (flags.into !== undefined) renew(flags.into, results);
   const fields = Object.entries(result).map(([name, value]) => `${name} ${shown(value)}`);
   console.log(`${id.padEnd(36)} ${fields.join("  ")}  [${((performance.now() - began) / 1000).toFixed(1)} s]`);
 }
 await kit.close();
-const write = (to, rows) => writeFileSync(to, `${JSON.stringify({ machine: kit.machine, rows }, null, 1)}\n`);
-// A part of the rows is no record of the machine, but may renew its rows in one.
 const whole = flags.only === undefined && !flags.quick;
 const out = flags.out ?? (whole ? new URL("./results/cpu.json", import.meta.url) : undefined);
 if (out !== undefined) write(out, results);
-if (flags.into !== undefined) {
-  const kept = existsSync(flags.into) ? JSON.parse(readFileSync(flags.into, "utf8")).rows : [];
-  const renewed = new Map([...kept, ...results].map((row) => [row.id, row]));
-  write(flags.into, [...renewed.values()]);
-}
