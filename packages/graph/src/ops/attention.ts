@@ -120,6 +120,14 @@ export const attention = defineOp("attention", {
         (j <= i + ahead && (i - j < window || j < sinks)) ||
         (places.has(j) && (j <= i || ahead !== 0)) ||
         (places.has(i) && ahead !== 0);
+      // Positions that position i may see, ascending. Far on in a sequence there are too many to ask of each.
+      const candidates = (i: number): number[] => {
+        const near = ahead === 0 && Number.isFinite(window) ? Math.max(oldest, i - window + 1) : oldest;
+        const far = Array.from({ length: Math.max(0, Math.min(sinks, near) - oldest) }, (_, n) => oldest + n);
+        for (const j of places.keys()) if (j >= Math.max(oldest, sinks) && j < near) far.push(j);
+        const end = ahead === 0 ? i + 1 : start + to - from;
+        return [...far.sort((a, b) => a - b), ...Array.from({ length: end - near }, (_, n) => near + n)];
+      };
       // The rotated keys of this run.
       const turned = Array.from({ length: (to - from) * Hk }, (_, n) => {
         const t = Math.floor(n / Hk);
@@ -139,7 +147,7 @@ export const attention = defineOp("attention", {
       for (let t = from; t < to; t++) {
         const i = start + t - from;
         const visible: number[] = [];
-        for (let j = oldest; j < start + to - from; j++) if (sees(i, j)) visible.push(j);
+        for (const j of candidates(i)) if (sees(i, j)) visible.push(j);
         for (let h = 0; h < Hq; h++) {
           const query = rotated(q.data, Hq, t, h, i);
           const rows = visible.map((j) => row(i, j, Math.floor(h / (Hq / Hk))));
