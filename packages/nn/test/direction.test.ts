@@ -167,7 +167,7 @@ test("marks of a layout set the direction, a section the direction of unmarked l
     ["M1", "causal"],
     ["M1", "reversed"],
     ["M3", "bidirectional"],
-    ["A", undefined],
+    ["A", "causal"],
   ]);
   expect(directions({ layout: "M2x2 M2r", mamba2: { direction: "bidirectional" } })).toEqual([
     ["M2", "bidirectional"],
