@@ -175,7 +175,7 @@ test("marks of a layout set the direction, a section the direction of unmarked l
     ["M2", "reversed"],
   ]);
   expect(new Stack({ width: 128, layout: "H", parallel: { mamba: { direction: "reversed" } } }).isCausal).toBe(false);
-  for (const layout of ["Ab", "M2q", "M2rb", "Gr"]) {
+  for (const layout of ["Ar", "M2q", "M2rb", "Gr"]) {
     expect(() => new Stack({ layout })).toThrow(expect.objectContaining({ code: "INVALID_LAYOUT" }));
   }
   expect(() => new Stack({ mamba2: { direction: "backward" as "causal" } })).toThrow(
