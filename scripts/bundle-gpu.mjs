@@ -1,5 +1,6 @@
 // Packs what a Linux machine with only a GPU driver lacks into .gpu/ (ignored by git): node, the compiled packages and
-// their dependencies, the kernels, and the shared libraries they open. There, in the repository root: `. .gpu/enter.sh`
+// their dependencies, the kernels, and the shared libraries they open. There, in the repository root: `. .gpu/enter.sh`, then any of
+// scripts/test-gpu.mjs, scripts/bench-gpu.mjs or, for all results at once, scripts/gpu/check-all.sh.
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { enterScript } from "./lib/bundle-enter.mjs";
