@@ -143,6 +143,7 @@ describe.skipIf(!built)("a bad source", () => {
 
   it("is too much for one result", async () => {
     const large = encoder.encode([text("word ".repeat(1000))], { maxResultBytes: 10_000 });
+    await expect(large).rejects.toMatchObject({ hint: expect.stringContaining("stream()") });
     expect(await refusal(large)).toBe("RESULT_TOO_LARGE");
     for (const maxResultBytes of [0, -1, Number.NaN]) {
       expect(await refusal(encoder.encode([text("word")], { maxResultBytes }), "usage")).toBe("INVALID_OPTION");

@@ -168,14 +168,14 @@ is named before it is not looked at.
   inspect: `krait inspect MODEL_DIR [--context N] [--json]
 krait inspect FEATURES [--json]
 
-Tells what a published model is, from its config and the headers of its weights: layers, parameters,
-memory per dtype, state per sequence, operations per token. --context is the number of tokens that
+Tells what a model is, published or of Krait's own, from its config and the headers of its weights: layers,
+parameters, memory per dtype, state per sequence, operations per token. --context is the number of tokens that
 attention layers are counted for (default 4096). Of an encoder of clips (VideoMamba, Vim, AuM) it tells
 the clip's sizes, its tokens and operations per clip. Of a feature file (.safetensors, .npy) or of what an
 unfinished run has written (F.partial): tokens, numbers per token, dtype, modalities and the span of time.
 
-  --json              one object; its kind is model, features or partial, dim the width; tokens of a
-                      language model are null, of an encoder of clips those of one clip
+  --json              one object; its kind is model, features or partial, dim the width; tokens of a model
+                      are null, but of an encoder of clips those of one clip
 `,
   download: `krait download ORGANISATION/NAME [options]
 

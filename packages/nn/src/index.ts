@@ -1,4 +1,11 @@
-export { type Checkpoint, encoderParameters, openCheckpoint, saveCheckpoint } from "./checkpoint.js";
+export {
+  type Checkpoint,
+  type EncoderReport,
+  encoderParameters,
+  inspectEncoder,
+  openCheckpoint,
+  saveCheckpoint,
+} from "./checkpoint.js";
 export * from "./checkpoints/index.js";
 export {
   audioInputSchema,

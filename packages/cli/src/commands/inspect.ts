@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import type { FeatureEncoderReport, FeatureReport, ModelReport } from "krait";
+import type { EncoderReport, FeatureEncoderReport, FeatureReport, ModelReport } from "krait";
 import { help, numberOption, parseArguments } from "../arguments.js";
 import { oneLine, UsageFault } from "../fault.js";
 import { bytes, count, duration } from "../format.js";
@@ -34,13 +34,21 @@ export const inspect: Command = async (argv, { print, signal }) => {
     print(json ? `${JSON.stringify(report)}\n` : describeFeatures(folder, report));
     return 0;
   }
+  const context = contextTokens === undefined ? {} : { contextTokens };
+  const own = await sdk.inspectEncoder(folder, context);
+  if (own) {
+    print(
+      json ? `${JSON.stringify({ kind: "model", tokens: null, dim: own.width, ...own })}\n` : describeOwn(folder, own),
+    );
+    return 0;
+  }
   const encoder = await sdk.inspectFeatureEncoder(folder);
   if (encoder) {
     const { width: dim, ...rest } = encoder;
     print(json ? `${JSON.stringify({ kind: "model", dim, width: dim, ...rest })}\n` : describeEncoder(folder, encoder));
     return 0;
   }
-  const report = await sdk.inspectModel(folder, contextTokens === undefined ? {} : { contextTokens });
+  const report = await sdk.inspectModel(folder, context);
   print(
     json
       ? `${JSON.stringify({ kind: "model", tokens: null, dim: report.width, ...report })}\n`
@@ -49,17 +57,35 @@ export const inspect: Command = async (argv, { print, signal }) => {
   return 0;
 };
 
-function describe(folder: string, report: ModelReport): string {
-  const { family, width, vocabularySize, blocks, parameters, stateBytes, contextTokens, flopsPerToken } = report;
-  const kinds = [...new Set(blocks)].map((kind) => `${blocks.filter((b) => b === kind).length} ${kind}`);
+/** What an encoder with a config of Krait's own is. */
+function describeOwn(folder: string, report: EncoderReport): string {
+  const { family, layout, width, inputs } = report;
+  return [
+    oneLine(folder),
+    `  ${family}: ${oneLine(layout)}; width ${count(width)}, takes ${inputs.join(", ")}`,
+    ...sizes(report),
+    "",
+  ].join("\n");
+}
+
+function sizes(report: Pick<ModelReport, "parameters" | "bytes" | "stateBytes" | "contextTokens">): string[] {
+  const { parameters, stateBytes, contextTokens } = report;
   const state =
     contextTokens === undefined ? "however long it grows" : `with ${count(contextTokens)} tokens of attention`;
   return [
-    oneLine(folder),
-    `  ${family}: ${kinds.join(", ")}; width ${count(width)}, vocabulary ${count(vocabularySize)}`,
     `  parameters  ${count(parameters)}`,
     `  weights     ${bytes(report.bytes.stored)} on disk; ${bytes(report.bytes.f32)} in f32, ${bytes(report.bytes.bf16)} in bf16`,
     `  state       ${bytes(stateBytes.f32)} per sequence in f32, ${bytes(stateBytes.bf16)} in bf16, ${state}`,
+  ];
+}
+
+function describe(folder: string, report: ModelReport): string {
+  const { family, width, vocabularySize, blocks, contextTokens, flopsPerToken } = report;
+  const kinds = [...new Set(blocks)].map((kind) => `${blocks.filter((b) => b === kind).length} ${kind}`);
+  return [
+    oneLine(folder),
+    `  ${family}: ${kinds.join(", ")}; width ${count(width)}, vocabulary ${count(vocabularySize)}`,
+    ...sizes(report),
     `  compute     ${(flopsPerToken / 1e6).toPrecision(3)} MFLOP per token${contextTokens === undefined ? "" : " at full context"}`,
     "",
   ].join("\n");

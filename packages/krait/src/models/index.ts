@@ -1,7 +1,9 @@
 export {
   type ClipFeatures,
+  type EncoderReport,
   type FeatureEncoderReport,
   type GenerationSnapshot,
+  inspectEncoder,
   inspectFeatureEncoder,
   inspectModel,
   type ModelReport,

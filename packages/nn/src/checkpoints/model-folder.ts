@@ -105,7 +105,12 @@ async function readIndex(folder: string, path: string): Promise<Map<string, stri
   return new Map(entries as [string, string][]);
 }
 
-async function refuseOutside(folder: string, path: string): Promise<void> {
+/**
+ * A file of a model must lie in its folder; a link may lead out of it only into the blobs of a Hugging Face cache.
+ *
+ * @throws InputError (LINK_REFUSED; FILE_NOT_FOUND for a file that is not there)
+ */
+export async function refuseOutside(folder: string, path: string): Promise<void> {
   if (!(await stat(path).catch(() => undefined))) {
     throw new InputError(expected("an existing file", `the shard ${path}`, undefined), {
       code: "FILE_NOT_FOUND",
