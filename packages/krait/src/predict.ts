@@ -48,7 +48,7 @@ export async function predictTokens(
     if (source.kind === "text") {
       const words = await countWords(source, { tokenizer, limits, signal });
       byModality.text += words.count;
-      spans.push(...words.spans);
+      for (const span of words.spans) spans.push(span); // a million cues are too many arguments
       seconds = words.end === undefined ? seconds : Math.max(seconds ?? 0, words.end);
       if (!source.timed && words.count > 0) untimed++;
       continue;
