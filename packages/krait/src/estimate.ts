@@ -110,7 +110,7 @@ export async function estimate(
     tokens,
     exact,
     byModality,
-    seconds: sources.every(({ kind }) => kind === "text") ? 0 : seconds,
+    seconds: seconds ?? (sources.every(({ kind }) => kind === "text") ? 0 : undefined),
     peakBytes: Object.values(memory).reduce((a, b) => a + b, 0),
     memory,
     ...(compare && { comparison: compareAttention(config, dtype) }),
