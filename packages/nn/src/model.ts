@@ -268,6 +268,13 @@ export class Model implements Closable {
     signal,
     queued = false,
   }: ModelRun): Promise<Record<string, TypedArray>> {
+    const wrong = lengths.find((n) => !Number.isSafeInteger(n) || n < 0);
+    if (wrong !== undefined) {
+      throw new UsageError(expected("whole numbers of tokens", "the lengths of a run", wrong), {
+        code: "INVALID_OPTION",
+        hint: "Each sequence has a length; values hold one row for each of its tokens.",
+      });
+    }
     const tokens = lengths.reduce((a, b) => a + b, 0);
     if (tokens > this.maxTokens || lengths.length > this.maxSequences) {
       throw new UsageError(
@@ -381,6 +388,19 @@ export class Model implements Closable {
       throw error;
     }
   }
+}
+
+/**
+ * Throws `UsageError` (SHAPE_MISMATCH) unless there are `width` values for each token: before a run begins, so that its sessions stay as
+ * they are.
+ */
+export function expectRows(values: ArrayLike<number>, lengths: readonly number[], width: number): void {
+  const count = lengths.reduce((a, b) => a + b, 0) * width;
+  if (values.length === count) return;
+  throw new UsageError(expected(`${count} numbers`, `${count / width} tokens of width ${width}`, values.length), {
+    code: "SHAPE_MISMATCH",
+    hint: "Values hold the rows of all sequences, one behind the other; lengths say how many are whose.",
+  });
 }
 
 /** Where packed parts of these lengths begin, [n + 1]. @internal */

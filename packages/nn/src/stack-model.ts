@@ -1,6 +1,6 @@
 import type { Closable } from "@krait/core";
 import type { Device } from "@krait/runtime";
-import { Model, type ModelOptions } from "./model.js";
+import { expectRows, Model, type ModelOptions } from "./model.js";
 import type { Session } from "./session.js";
 import { Stack, type StackOptions } from "./stack.js";
 import type { WeightSource } from "./weights.js";
@@ -49,11 +49,13 @@ export class StackModel implements Closable {
    * @param lengths tokens of each sequence; one sequence when absent
    * @param globals per sequence, its global tokens as places in what the run brings of it
    * @returns features [T, width]
+   * @throws UsageError (SHAPE_MISMATCH and what `Model.run` throws), AbortedError
    */
   async run(
     values: Float32Array,
     { lengths = [values.length / this.stack.width], sessions = [], globals, signal, queued }: RunSequences = {},
   ): Promise<Float32Array> {
+    expectRows(values, lengths, this.stack.width);
     const { features } = await this.model.run({
       lengths,
       sessions,

@@ -3,7 +3,7 @@ import { copy, linear, unfoldTime, type Value } from "@krait/graph";
 import type { Device } from "@krait/runtime";
 import { z } from "zod";
 import { kaimingUniform } from "./init.js";
-import { Model, type ModelBuilder, type ModelOptions } from "./model.js";
+import { expectRows, Model, type ModelBuilder, type ModelOptions } from "./model.js";
 import type { Session } from "./session.js";
 import type { Blueprint } from "./stack.js";
 import type { WeightSource } from "./weights.js";
@@ -144,6 +144,7 @@ export class Subsampler implements Closable {
     } = {},
   ): Promise<Float32Array> {
     const { factor, causal } = this.options;
+    expectRows(values, lengths, this.options.bins);
     const positions = lengths.map((_, i) => sessions[i]?.nextPosition ?? 0);
     const cut = positions.find((position) => position % factor !== 0);
     if (cut !== undefined) {
