@@ -24,7 +24,7 @@ for (const { kind, dtype, available } of devices) {
     });
     afterAll(() => device.close());
 
-    test.each(Object.entries(lawLayouts))("%s", async (_, layout) => {
+    test.each(Object.entries(lawLayouts))("%s", { timeout: 300_000 }, async (_, layout) => {
       for (const { law, error, bound } of await checkLaws(device, layout, dtype, seed)) {
         expect(error, law).toBeLessThanOrEqual(bound);
       }

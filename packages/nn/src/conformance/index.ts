@@ -1,1 +1,2 @@
-export { checkLaws, type LawResult, lawLayouts, lawStack } from "./laws.js";
+export { checkLaws, type LawResult } from "./laws.js";
+export { lawLayouts, lawStack } from "./table.js";

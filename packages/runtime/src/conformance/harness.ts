@@ -57,15 +57,16 @@ export function uncovered(tables: readonly CaseTable[]): string[] {
   return kernelOps.map((op) => op.name).filter((name) => !tables.some((t) => t.op === name));
 }
 
-interface Built {
+/** A program and what is bound to it. */
+export interface Built {
   graph: Graph;
   symbols: Record<string, number>;
-  /** Host data of inputs and states as the reference sees it: already rounded to the dtype. */
+  /** Host data of inputs, parameters and states as the reference sees it: already rounded to the dtype. */
   data: Record<string, Float64Array>;
   dtypes: Record<string, DType>;
 }
 
-const round = (dtype: DType, x: number) =>
+export const round = (dtype: DType, x: number) =>
   dtype === "bf16" ? fromBf16(toBf16(x)) : dtype === "f32" ? Math.fround(x) : x;
 
 function kernelOp(name: string): Op {
@@ -210,11 +211,13 @@ export async function runCase(
 
 interface DeviceResult {
   outputs: Record<string, Float64Array>;
+  /** Parameters too. */
   states: Record<string, Float64Array>;
   breach?: string;
 }
 
-async function runOnDevice(device: Device, { graph, symbols, data, dtypes }: Built): Promise<DeviceResult> {
+/** One run from memory of NaNs, with guards behind every value that kernels write. */
+export async function runOnDevice(device: Device, { graph, symbols, data, dtypes }: Built): Promise<DeviceResult> {
   const program = await device.load(graph, { guardBytes: GUARD_BYTES });
   const stateBuffers: Record<string, DeviceBuffer> = {};
   try {

@@ -8,11 +8,14 @@ export {
   type OpCase,
 } from "./cases.js";
 export {
+  type Built,
   type CaseResult,
   commonBounds,
   loadCaseTables,
   relativeRms,
+  round,
   runCase,
+  runOnDevice,
   tableCases,
   uncovered,
 } from "./harness.js";
