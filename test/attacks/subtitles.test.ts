@@ -47,7 +47,10 @@ describe.skipIf(!compiled)("subtitles", () => {
     const { code, stdout, stderr, peakBytes } = await krait(["estimate", "cues.srt", "--json"], { cwd: folder });
     expect(code, stderr).toBe(0);
     // One per cue, and a separator between windows of two seconds.
-    expect(JSON.parse(stdout)).toMatchObject({ tokens: count + count / 200 - 1, seconds: expect.closeTo(0.01 * count + 4.99, 6) });
+    expect(JSON.parse(stdout)).toMatchObject({
+      tokens: count + count / 200 - 1,
+      seconds: expect.closeTo(0.01 * count + 4.99, 6),
+    });
     expect(peakBytes).toBeLessThan(512 * 2 ** 20);
   });
 });
