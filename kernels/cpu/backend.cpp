@@ -109,8 +109,10 @@ void describe(void* device, char* json, int64_t capacity) {
 }  // namespace
 
 const krait_backend_table* backend() {
-  static const krait_backend_table table = {sizeof(krait_backend_table), kAbiHash, "cpu", device_count, open,        close,   allocate,
-                                            release, copy, copy, fill, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, run, nullptr, synchronize, nullptr, nullptr, nullptr, nullptr, mark, elapsed, describe};
+  static const krait_backend_table table = {
+      sizeof(krait_backend_table), kAbiHash, "cpu", device_count, open, close, allocate, release, copy, copy, fill, nullptr, nullptr, nullptr,
+      nullptr, nullptr, nullptr, run, nullptr, synchronize, nullptr, nullptr, nullptr, nullptr, mark, elapsed, describe
+  };
   return &table;
 }
 

@@ -535,7 +535,10 @@ void describe(void* device, char* json, int64_t capacity) {
 
 extern "C" __attribute__((visibility("default"))) const krait_backend_table* krait_backend(void) {
   using namespace krait::cuda;
-  static const krait_backend_table table = {sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open,        close,   allocate,
-                                            release, upload, download, fill, allocate_host, release_host, enqueue_upload, enqueue_download, checkpoint, wait, run, run_pair, synchronize, begin_recording, end_recording, replay, discard, mark, elapsed, describe};
+  static const krait_backend_table table = {
+      sizeof(krait_backend_table), krait::kAbiHash, "cuda", device_count, open, close, allocate, release, upload, download, fill, allocate_host,
+      release_host, enqueue_upload, enqueue_download, checkpoint, wait, run, run_pair, synchronize, begin_recording, end_recording, replay, discard,
+      mark, elapsed, describe
+  };
   return &table;
 }
