@@ -21,7 +21,8 @@ export interface AssembledChunk {
 }
 
 /**
- * Cuts the sequence into chunks of `chunkTokens` tokens; the last one may be shorter. Cuts may fall inside a tubelet.
+ * Cuts the sequence into chunks of `chunkTokens` tokens; the last one may be shorter, and in temporal order those of a window with more
+ * tubelets than a run has room for. Cuts may fall inside a tubelet.
  *
  * `skip` tokens at the beginning are left out: those that an earlier run has encoded.
  *
@@ -34,8 +35,19 @@ export async function* assembleChunks(
   skip = 0,
 ): AsyncGenerator<AssembledChunk, void, undefined> {
   const memory = new ChunkMemory();
+  const { video } = config.inputs;
+  // As `embedTokens` has it.
+  const room = video ? Math.ceil(chunkTokens / patchesPerTubelet(video)) + 1 : 0;
   let pending: SequencePart<Payload>[] = [];
+  let tubelets = new Set<TokenBlock<Payload>>();
   let tokens = 0;
+  const cutHere = (): AssembledChunk => {
+    const chunk = assemble(pending, config, tokens, memory);
+    pending = [];
+    tubelets = new Set();
+    tokens = 0;
+    return chunk;
+  };
   let left = skip;
   for await (let part of parts) {
     if (left > 0) {
@@ -48,24 +60,22 @@ export async function* assembleChunks(
       pending.push(part);
       tokens++;
     } else {
+      const isVideo = part.modality === modalityCodes.video;
+      if (isVideo && tubelets.size === room && !tubelets.has(part.block)) yield cutHere();
       while (tokens + part.to - part.from > chunkTokens) {
         const cut: number = part.from + chunkTokens - tokens;
         if (cut > part.from) pending.push({ ...part, to: cut });
-        yield assemble(pending, config, chunkTokens, memory);
-        pending = [];
-        tokens = 0;
+        tokens = chunkTokens;
+        yield cutHere();
         part = { ...part, from: cut };
       }
       if (part.to > part.from) pending.push(part);
+      if (isVideo && part.to > part.from) tubelets.add(part.block);
       tokens += part.to - part.from;
     }
-    if (tokens === chunkTokens) {
-      yield assemble(pending, config, tokens, memory);
-      pending = [];
-      tokens = 0;
-    }
+    if (tokens === chunkTokens) yield cutHere();
   }
-  if (tokens > 0) yield assemble(pending, config, tokens, memory);
+  if (tokens > 0) yield cutHere();
 }
 
 /** Fresh megabytes for every chunk would cost page faults now and garbage collections later, all on the event loop. */

@@ -271,7 +271,8 @@ export class Encoder implements Closable {
    * Features in parts of at most `chunkTokens` tokens (pooled: in rows as they are complete), in the order of the sequence. While one
    * part is computed the next is decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
    *
-   * @throws UsageError (NOT_CAUSAL) where a layer looks ahead and the sequence does not fit into one chunk, or a session is given
+   * @throws UsageError (NOT_CAUSAL) where a layer looks ahead and the sequence does not fit into one chunk, or a session is given,
+   * (POOL_ORDER) for `pool: "frame"` in temporal order
    */
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
     yield* this.streamFrom(sources, options, {});
@@ -284,6 +285,12 @@ export class Encoder implements Closable {
     { from, checkpoint }: StreamInternals,
   ): AsyncGenerator<FeaturePart, void, undefined> {
     const pool = parseOptions(poolSchema.default("token"), options.pool, "the option pool");
+    if (pool === "frame" && this.config.sequence.order === "temporal") {
+      throw new UsageError(expected('"token" or seconds', "the option pool", pool), {
+        code: "POOL_ORDER",
+        hint: "In temporal order a picture's patches do not stand together: pool by the seconds of a picture instead.",
+      });
+    }
     const pooler = pool === "token" ? undefined : createPooler(pool, this.config.sequence.windowSeconds);
     if (from?.pooler) pooler?.restore(from.pooler);
     const tokens = this.streamTokens(sources, options, { from, checkpoint }, pooler);

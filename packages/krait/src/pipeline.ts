@@ -78,6 +78,7 @@ export async function* openSequence(
     yield* interleave(tokenSources, {
       windowSeconds: config.sequence.windowSeconds,
       separators: config.sequence.separators,
+      ...(config.sequence.order && { order: config.sequence.order }),
       ...(signal ? { signal } : {}),
     });
   } finally {

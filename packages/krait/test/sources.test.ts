@@ -1,10 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { createReadStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { audio, type Encoder, encodeFile, loadEncoder, type Source, subtitles, text, video } from "krait";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { built, folderOfTests, makeClip, tiny } from "../../../test/fixtures.js";
+import { built, folderOfTests, makeClip, relativeRms, tiny, tinyConfig } from "../../../test/fixtures.js";
 
 const at = folderOfTests();
 
@@ -64,6 +65,54 @@ describe.skipIf(!built)("sources", () => {
     expect(sound.tokens.at(-1)!.end).toBeCloseTo(2, 9);
     for (const bad of [{ fps: 1, times: [1] }, { end: 3, duration: 1 }, { times: [] }, { keyFrames: true, count: 2 }])
       expect(() => video(clip, bad), JSON.stringify(bad)).toThrow(/Expected/);
+  });
+
+  it("are the streams of a file that were asked for", async () => {
+    const two = at("two.mkv");
+    const colours = ["red", "blue"].flatMap((c) => ["-f", "lavfi", "-i", `color=${c}:size=64x48:rate=5:duration=2`]);
+    const tones = [220, 1760].flatMap((f) => ["-f", "lavfi", "-i", `sine=frequency=${f}:sample_rate=16000:duration=2`]);
+    const maps = [0, 1, 2, 3].flatMap((i) => ["-map", String(i)]);
+    const codecs = ["-c:v", "mpeg4", "-c:a", "pcm_s16le"];
+    execFileSync("ffmpeg", ["-v", "error", "-nostdin", ...colours, ...tones, ...maps, ...codecs, two]);
+    const encode = async (pictures: number | undefined, sound: number | undefined) => {
+      const chosen = (stream: number | undefined) => (stream === undefined ? {} : { stream });
+      return (await encoder.encode([video(two, chosen(pictures)), audio(two, chosen(sound))])).data;
+    };
+    const first = await encode(0, 2);
+    expect(await encode(undefined, undefined)).toEqual(first);
+    expect(relativeRms(await encode(1, 2), first)).toBeGreaterThan(0.01);
+    expect(relativeRms(await encode(0, 3), first)).toBeGreaterThan(0.01);
+    await expect(encode(2, 3)).rejects.toMatchObject({ kind: "input" });
+    await expect(encode(9, 3)).rejects.toMatchObject({ kind: "input" });
+  });
+
+  it("go place by place through a window in temporal order, in chunks of any size, as many as were counted", async () => {
+    const config = { ...tinyConfig, sequence: { order: "temporal" } } as const;
+    const run = async (chunkTokens: number) => {
+      const temporal = await loadEncoder({ seed: 5, config }, { device: "cpu", chunkTokens });
+      try {
+        const of = [video(clip, { fps: 5 }), audio(clip)];
+        const features = await temporal.encode(of);
+        expect(features.tokens).toHaveLength((await temporal.predict(of)).tokens);
+        await expect(temporal.encode(of, { pool: "frame" })).rejects.toMatchObject({ code: "POOL_ORDER" });
+        return features;
+      } finally {
+        await temporal.close();
+      }
+    };
+    const whole = await run(4096);
+    const window = whole.tokens.filter(({ modality, start }) => modality === "video" && start < 2);
+    const sorted = [...window].sort((a, b) => a.row - b.row || a.column - b.column || a.start - b.start);
+    expect(window).toEqual(sorted);
+    expect(new Set(window.map(({ start }) => start)).size).toBe(5);
+    const spatial = await encoder.encode([video(clip, { fps: 5 }), audio(clip)]);
+    expect(spatial.tokens).not.toEqual(whole.tokens);
+    // Room for three tubelets in a run, and for two.
+    for (const chunkTokens of [7, 1]) {
+      const cut = await run(chunkTokens);
+      expect(cut.tokens).toEqual(whole.tokens);
+      expect(relativeRms(cut.data, whole.data)).toBeLessThan(1e-4);
+    }
   });
 
   it("that are folders of images are videos at the rate asked for", async () => {

@@ -26,6 +26,8 @@ export const encoderConfigSchema = z.strictObject({
       /** Seconds; sources take turns within windows of this length. */
       windowSeconds: z.number().positive().max(3600).default(2),
       separators: z.boolean().default(true),
+      /** Of the pictures in a window: picture by picture (the default), or place by place, each through time. */
+      order: z.enum(["spatial", "temporal"]).optional(),
     })
     .prefault({}),
   stack: stackSchema,

@@ -8,6 +8,8 @@ export const interleaveOptionsSchema = z.strictObject({
   /** Seconds of one window. */
   windowSeconds: z.number().min(1e-3).max(1e6).default(2),
   separators: z.boolean().default(true),
+  /** Of the pictures in a window: picture by picture, or place by place, each through time. */
+  order: z.enum(["spatial", "temporal"]).default("spatial"),
   /** Tokens that one source may put into one window: the bound on what is held at a time. */
   maxWindowTokens: z
     .number()
@@ -26,8 +28,8 @@ export type PayloadOf<S> = S extends TokenSource<infer P> ? P : never;
  *
  * Time is cut into windows [k·w, (k+1)·w) anchored at 0; a token belongs to the window that contains its start. A window
  * holds one run per modality, modalities in the order in which the sources first name them; inside a run tokens are in time
- * order, and sources of one modality are merged by start (equal starts: the earlier source first). Windows without tokens
- * do not appear. Text without times stands before all windows with times [0, 0] when its source comes before the first
+ * order, and sources of one modality are merged by start (equal starts: the earlier source first). With `order: "temporal"` a run
+ * of video goes place by place instead, row by row, each place through the window's time. Windows without tokens do not appear. Text without times stands before all windows with times [0, 0] when its source comes before the first
  * timed source, else after all windows with times [end, end], where `end` is the greatest end of any timed token in seconds.
  *
  * Separators stand *between* consecutive pieces, where a piece is a window or an untimed text, never first or last; a
@@ -56,7 +58,7 @@ export function interleave<S extends TokenSource>(
 
 async function* merge(
   sources: readonly TokenSource[],
-  { windowSeconds, separators, maxWindowTokens, signal }: z.output<typeof interleaveOptionsSchema>,
+  { windowSeconds, separators, order, maxWindowTokens, signal }: z.output<typeof interleaveOptionsSchema>,
 ): AsyncGenerator<SequencePart, void, undefined> {
   const lanes = sources.map((source, index) => new Lane(source, index, maxWindowTokens));
   const timed = lanes.filter((lane) => lane.timed);
@@ -91,8 +93,9 @@ async function* merge(
       const upper = (window + 1) * windowSeconds;
       await wait(Promise.all(timed.map((lane) => lane.fill(upper))));
       yield* border(window * windowSeconds);
-      for (const group of groups.values()) {
-        for (const part of drain(group, upper)) {
+      for (const [modality, group] of groups) {
+        const run = drain(group, upper);
+        for (const part of order === "temporal" && modality === 2 ? byPlace(run) : run) {
           yield part;
           throwIfAborted(signal, "the sequence");
         }
@@ -126,6 +129,18 @@ function* drain(group: readonly Lane[], upper: number): Generator<RunPart> {
     });
     yield { modality: chosen.modality, source: chosen.index, ...part };
   }
+}
+
+/** The tokens of a run by row, then column, then as they came. */
+function byPlace(run: Iterable<RunPart>): RunPart[] {
+  const tokens: { place: number; part: RunPart }[] = [];
+  for (const part of run) {
+    const { row, column } = part.block;
+    for (let i = part.from; i < part.to; i++)
+      tokens.push({ place: row[i]! * 65536 + column[i]!, part: { ...part, from: i, to: i + 1 } });
+  }
+  // Sorting is stable.
+  return tokens.sort((a, b) => a.place - b.place).map(({ part }) => part);
 }
 
 function stamp(block: TokenBlock, time: number): TokenBlock {
