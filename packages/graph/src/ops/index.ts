@@ -13,6 +13,7 @@ import { layerNorm } from "./layer-norm.js";
 import { linear } from "./linear.js";
 import { mamba3Scan } from "./mamba3-scan.js";
 import { pool } from "./pool.js";
+import { powerSpectrum } from "./power-spectrum.js";
 import { rmsNorm } from "./rms-norm.js";
 import { routeExperts } from "./route-experts.js";
 import { selectiveScan } from "./selective-scan.js";
@@ -35,6 +36,7 @@ export { layerNorm } from "./layer-norm.js";
 export { linear } from "./linear.js";
 export { mamba3Scan } from "./mamba3-scan.js";
 export { pool } from "./pool.js";
+export { powerSpectrum } from "./power-spectrum.js";
 export { rmsNorm } from "./rms-norm.js";
 export { routeExperts } from "./route-experts.js";
 export { selectiveScan } from "./selective-scan.js";
@@ -60,6 +62,7 @@ export const allOps: readonly Op[] = [
   mamba3Scan.op,
   mergeHeads.op,
   pool.op,
+  powerSpectrum.op,
   rmsNorm.op,
   routeExperts.op,
   selectiveScan.op,

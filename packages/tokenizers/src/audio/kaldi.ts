@@ -1,8 +1,8 @@
 import { parseOptions } from "@krait/core";
 import { z } from "zod";
-import { fourierMatrix, sideBySide, windowSchema, windowValues } from "./matrices.js";
 import type { MelNormalization, NormalizationMode } from "./normalization.js";
 import type { SpectralDefinition } from "./spectral.js";
+import { windowSchema, windowValues } from "./windows.js";
 
 export const kaldiOptionsSchema = z.strictObject({
   melBins: z.number().int().min(1).max(512).default(80),
@@ -56,12 +56,8 @@ export function kaldiDefinition(given: KaldiOptions = {}, name = "kaldi-fbank"):
   const fftSize = options.roundToPowerOfTwo ? 2 ** Math.ceil(Math.log2(size)) : size;
   // The Nyquist column of the filters is zero: it is left out.
   const frequencies = Math.floor(fftSize / 2);
-  const fourier = fourierMatrix({
-    window: windowValues(options.window, size, "symmetric"),
-    fftSize,
-    frequencies,
-    frameTransform: (row) => foldFrame(row, options),
-  });
+  // What is done to a frame before the window is linear in it, so the gain may come last.
+  const window = windowValues(options.window, size, "symmetric").map((w) => options.gain * w);
   const filters = kaldiFilterbank({ ...options, fftSize, frequencies });
   const normalization: MelNormalization = options.subtractMean
     ? { kind: "features", mode: options.subtractMean, epsilon: 0, meanOnly: true }
@@ -81,22 +77,17 @@ export function kaldiDefinition(given: KaldiOptions = {}, name = "kaldi-fbank"):
           }),
     },
     bins: melBins,
-    fourier,
-    mel: sideBySide(filters, melBins, frequencies),
+    spectrum: {
+      window: Float32Array.from(window),
+      fftSize,
+      frequencies,
+      removeMean: options.removeDc,
+      preEmphasis: options.preEmphasis,
+    },
+    mel: Float32Array.from(filters),
     log: log ? { low: floor, scale: 1 } : undefined,
     normalization,
   };
-}
-
-/** What is linear in a frame, transposed and applied to a row of the windowed transform: gain, mean, pre-emphasis. In place. */
-function foldFrame(row: Float64Array, { preEmphasis: c, removeDc, gain }: z.output<typeof kaldiOptionsSchema>): void {
-  const last = row.length - 1;
-  // p[i] = d[i] − c · d[i − 1], and p[0] = (1 − c) · d[0].
-  const first = row[0]!;
-  for (let j = 0; j < last; j++) row[j] = row[j]! - c * row[j + 1]!;
-  row[0] = row[0]! - c * first;
-  const mean = removeDc ? row.reduce((sum, w) => sum + w, 0) / row.length : 0;
-  for (let j = 0; j <= last; j++) row[j] = gain * (row[j]! - mean);
 }
 
 const mel = (hertz: number) => 1127 * Math.log(1 + hertz / 700);

@@ -19,16 +19,27 @@ export class MelNormalizer {
   ) {}
 
   apply(rows: Float32Array): void {
+    if (this.max !== "running") {
+      this.raisePeak(rows);
+      if (this.max !== "none") normalizeMel(rows, this.max);
+      return;
+    }
     for (let at = 0; at < rows.length; at += this.melBins) {
       const row = rows.subarray(at, at + this.melBins);
-      for (const value of row) if (value > this.peak) this.peak = value;
-      if (this.max !== "none") normalizeMel(row, this.currentMax);
+      this.raisePeak(row);
+      normalizeMel(row, this.peak);
     }
   }
 
   /** What a frame of digital silence would be here. */
   get silence(): number {
     return scaled(Math.max(silenceLog, this.currentMax - range));
+  }
+
+  private raisePeak(rows: Float32Array): void {
+    let { peak } = this;
+    for (let i = 0; i < rows.length; i++) if (rows[i]! > peak) peak = rows[i]!;
+    this.peak = peak;
   }
 
   private get currentMax(): number {

@@ -1,4 +1,4 @@
-import { fourierMatrix, sideBySide, windowValues } from "./matrices.js";
+import { windowValues } from "./windows.js";
 
 /**
  * Samples per frame and per transform, samples between frames, hertz: fixed by the definition (openai/whisper, whisper/audio.py).
@@ -64,15 +64,12 @@ export function melFilterbank(melBins: number): Float64Array {
   return slaneyTriangles({ melBins, sampleRate: melSampleRate, fftSize });
 }
 
-/**
- * The filterbank over squared real and squared imaginary parts side by side, [melBins, 402]: |X|² · Wᵀ = [re², im²] · [W, W]ᵀ.
- * All terms are positive, so that nothing cancels, and the powers need no pass of their own.
- */
+/** The filterbank as the weight of a `linear` over power spectra, [melBins, 201]. */
 export function melWeight(melBins: number): Float32Array {
-  return sideBySide(melFilterbank(melBins), melBins, frequencyBins);
+  return Float32Array.from(melFilterbank(melBins));
 }
 
-/** The Fourier transform of a frame as a matrix [402, 400]: cosines, then sines, times the periodic Hann window. */
-export function fourierWeight(): Float32Array {
-  return fourierMatrix({ window: windowValues("hanning", fftSize, "periodic"), fftSize, frequencies: frequencyBins });
+/** The periodic Hann window [400]. */
+export function whisperWindow(): Float32Array {
+  return Float32Array.from(windowValues("hanning", fftSize, "periodic"));
 }

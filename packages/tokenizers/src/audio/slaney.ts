@@ -1,10 +1,10 @@
 import { parseOptions } from "@krait/core";
 import { z } from "zod";
 import { whisperGrid } from "./log-mel-stream.js";
-import { fourierMatrix, sideBySide, windowSchema, windowValues } from "./matrices.js";
-import { fourierWeight, melWeight, slaneyTriangles } from "./mel-weights.js";
+import { fftSize, frequencyBins, melWeight, slaneyTriangles, whisperWindow } from "./mel-weights.js";
 import type { NormalizationMode } from "./normalization.js";
 import type { SpectralDefinition } from "./spectral.js";
+import { windowSchema, windowValues } from "./windows.js";
 
 /** Whisper's log-mel spectrogram (openai/whisper, whisper/audio.py); see `LogMel`. `fixedMax` is the log10 power of mode "fixed". */
 export function whisperDefinition(
@@ -15,7 +15,7 @@ export function whisperDefinition(
     name: `whisper-${melBins}`,
     grid: whisperGrid,
     bins: melBins,
-    fourier: fourierWeight(),
+    spectrum: { window: whisperWindow(), fftSize, frequencies: frequencyBins },
     mel: melWeight(melBins),
     log: { low: 1e-10, scale: Math.LOG10E },
     normalization: { kind: "whisper", mode, fixedMax },
@@ -49,8 +49,8 @@ export function parakeetDefinition({
     // Of the 512 samples the window leaves the middle 400, so the frame is those: shifting it turns phases only.
     grid: { ...whisperGrid, size, before: size / 2, beyond: "zero", preEmphasis: 0.97 },
     bins: melBins,
-    fourier: fourierMatrix({ window: windowValues("hanning", size, "symmetric"), fftSize, frequencies }),
-    mel: sideBySide(slaneyTriangles({ melBins, sampleRate: 16000, fftSize }), melBins, frequencies),
+    spectrum: { window: Float32Array.from(windowValues("hanning", size, "symmetric")), fftSize, frequencies },
+    mel: Float32Array.from(slaneyTriangles({ melBins, sampleRate: 16000, fftSize })),
     offset: 2 ** -24,
     log: { low: 0, scale: 1 },
     normalization: { kind: "features", mode, epsilon: 1e-5, mean, std },
@@ -111,11 +111,9 @@ export function melDefinition(given: MelOptions = {}): SpectralDefinition {
         : { before: 0, beyond: "none", frames: (n) => (n < size ? 0 : 1 + Math.floor((n - size) / hop)) }),
     },
     bins: melBins,
-    fourier: fourierMatrix({ window: windowValues(options.window, size, "periodic"), fftSize, frequencies }),
-    mel: sideBySide(
+    spectrum: { window: Float32Array.from(windowValues(options.window, size, "periodic")), fftSize, frequencies },
+    mel: Float32Array.from(
       slaneyTriangles({ melBins, sampleRate, fftSize, lowHertz: options.lowHertz, highHertz: high }),
-      melBins,
-      frequencies,
     ),
     log: options.log === "none" ? undefined : { low: options.floor, scale },
     normalization: { kind: "none" },

@@ -1,23 +1,27 @@
 import { type Closable, parseOptions, UsageError } from "@krait/core";
-import { frame, type Graph, linear, trace, unary } from "@krait/graph";
+import { frame, type Graph, linear, powerSpectrum, trace, unary } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { z } from "zod";
 import { type FrameGrid, type FrameRun, FrameStream, type FrameStreamOptions, frameSpan } from "./frame-stream.js";
 import { type MelNormalization, openNormalizer, type RowStatistics, RowSurvey } from "./normalization.js";
 
-/** A spectral front end in numbers: frames · fourierᵀ → squares → · melᵀ + offset → scale · ln(max(·, low)) → normalisation. */
+/** A spectral front end in numbers: frames → power spectrum → · melᵀ + offset → scale · ln(max(·, low)) → normalisation. */
 export interface SpectralDefinition {
   /** For messages. */
   readonly name: string;
   readonly grid: FrameGrid;
   /** Features of a row. */
   readonly bins: number;
-  /**
-   * [2 · frequencies, grid.size]: cosines, then sines, with everything in them that is linear in a frame (window, removal of the mean,
-   * pre-emphasis, gain), folded in float64.
-   */
-  readonly fourier: Float32Array;
-  /** [bins, 2 · frequencies]: the filters over squared cosines and squared sines side by side. */
+  /** What is made of a frame: see the op `power_spectrum`. */
+  readonly spectrum: {
+    /** [grid.size], a gain included. */
+    readonly window: Float32Array;
+    readonly fftSize: number;
+    readonly frequencies: number;
+    readonly removeMean?: boolean;
+    readonly preEmphasis?: number;
+  };
+  /** [bins, frequencies] */
   readonly mel: Float32Array;
   /** Added to the filtered powers. */
   readonly offset?: number;
@@ -40,17 +44,16 @@ export interface SpectralStreamOptions extends FrameStreamOptions {
 /** The definition as a program: `signal` [T] of one sequence (borders `cuSeqlens` [0, T]) to `rows` [frames, bins]. */
 export function spectralProgram(definition: SpectralDefinition, chunkFrames: number): Graph {
   const { grid, bins, log, offset } = definition;
-  const rank = definition.fourier.length / grid.size;
+  const { window: _, ...spectrum } = definition.spectrum;
   return trace(definition.name.replaceAll("-", "_"), (graph) => {
     const T = graph.symbol("T", frameSpan(grid, chunkFrames));
     const signal = graph.input("signal", "f32", [T]);
     const cuSeqlens = graph.cuSeqlens("cuSeqlens", 1, T);
-    const fourier = graph.parameter("fourier", "f32", [rank, grid.size]);
-    const mel = graph.parameter("mel", "f32", [bins, rank]);
+    const window = graph.parameter("window", "f32", [grid.size]);
+    const mel = graph.parameter("mel", "f32", [bins, spectrum.frequencies]);
     const bias = offset === undefined ? undefined : graph.parameter("offset", "f32", [bins]);
     const frames = frame({ x: signal, cuSeqlens }, { size: grid.size, hop: grid.hop }).y; // [F, size]
-    const spectrum = linear({ x: frames, weight: fourier }).y; // [F, 2 · frequencies]
-    const squares = unary({ x: spectrum }, { kind: "square" }).y;
+    const squares = powerSpectrum({ x: frames, window }, spectrum).y; // [F, frequencies]
     const powers = linear({ x: squares, weight: mel, ...(bias && { bias }) }).y; // [F, bins]
     graph.output("rows", log ? unary({ x: powers }, { kind: "log", ...log }).y : powers);
   });
@@ -165,8 +168,12 @@ export async function createSpectral(
   given: SpectralOptions = {},
 ): Promise<SpectralFrontEnd> {
   const { chunkFrames } = parseOptions(spectralOptionsSchema, given, "createSpectral()");
-  const { fourier, mel, offset, bins } = definition;
-  const parameters = { fourier, mel, ...(offset !== undefined && { offset: new Float32Array(bins).fill(offset) }) };
+  const { spectrum, mel, offset, bins } = definition;
+  const parameters = {
+    window: spectrum.window,
+    mel,
+    ...(offset !== undefined && { offset: new Float32Array(bins).fill(offset) }),
+  };
   const buffers: Record<string, DeviceBuffer> = {};
   try {
     for (const [name, data] of Object.entries(parameters)) buffers[name] = await device.upload(data);
