@@ -1,4 +1,4 @@
-// The front ends: mel of an hour on one core, Pillow-equal resizing beside sharp, and frames of video from the file to pixel values beside
+// The front ends: mel of an hour and resampling on one core, Pillow-equal resizing beside sharp, and frames of video from the file to pixel values beside
 // ffmpeg decoding the same file to nothing. What is compared runs in turns, so that both see the same machine.
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -6,8 +6,8 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { decode } from "../../packages/media/dist/index.js";
-import { openDevice } from "../../packages/runtime/dist/index.js";
+import { decode, Resampler } from "../../packages/media/dist/index.js";
+import { openDevice, polyphase } from "../../packages/runtime/dist/index.js";
 import {
   createSpectral,
   ImageProcessor,
@@ -73,6 +73,21 @@ async function mel(kit, bins) {
   } finally {
     await device.close();
   }
+}
+
+/** Ten minutes at `rate` to 16 kHz, natively and in TypeScript. */
+async function resample(kit, rate) {
+  const seconds = kit.quick ? 20 : 600;
+  const second = Float32Array.from({ length: rate }, (_, i) => 0.3 * Math.sin(i * 0.05));
+  const pass = (options, count) => () => {
+    const resampler = new Resampler(rate, RATE, options);
+    for (let i = 0; i < count; i++) resampler.push(second);
+    resampler.flush();
+  };
+  const { own } = await inTurns({ own: pass({ polyphase }, seconds) }, 5);
+  const { plain } = await inTurns({ plain: pass({}, 20) }, 3);
+  const times = ({ ms }, of) => (of * 1000) / ms;
+  return { seconds, threads: 1, ...own, timesRealTime: times(own, seconds), typescriptTimesRealTime: times(plain, 20) };
 }
 
 const sharpKernels = { bicubic: "cubic", bilinear: "linear", lanczos: "lanczos3" };
@@ -196,6 +211,8 @@ async function frames(kit) {
 export const rows = [
   { id: "front-ends/mel-hour/whisper-80", run: (kit) => mel(kit, 80) },
   { id: "front-ends/mel-hour/whisper-128", run: (kit) => mel(kit, 128) },
+  { id: "front-ends/resample-to-16k/44100", run: (kit) => resample(kit, 44100) },
+  { id: "front-ends/resample-to-16k/48000", run: (kit) => resample(kit, 48000) },
   ...Object.keys(sharpKernels).map((filter) => ({
     id: `front-ends/resize-720p-to-224/${filter}`,
     run: (kit) => resize(kit, filter),

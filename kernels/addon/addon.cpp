@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../cpu/backend.h"
+#include "../cpu/polyphase.h"
 #include "../cpu/resize.h"
 #include "../cpu/weights.h"
 #include "../executor/run.h"
@@ -668,6 +669,36 @@ Napi::Value plugin_devices(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), count);
 }
 
+// polyphase(signal, filters, output, { up, down, phase, base }): fills the output, on the calling thread.
+Napi::Value polyphase(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto is = [&](size_t i, napi_typedarray_type type) {
+    return info[i].IsTypedArray() && info[i].As<Napi::TypedArray>().TypedArrayType() == type;
+  };
+  if (!is(0, napi_float32_array) || !is(1, napi_float64_array) || !is(2, napi_float32_array) || !info[3].IsObject()) {
+    throw to_error(env, invalid("Expected samples, filters, room for the output and a phase for a resampler"));
+  }
+  const Napi::Float32Array signal = info[0].As<Napi::Float32Array>();
+  const Napi::Float64Array filters = info[1].As<Napi::Float64Array>();
+  Napi::Float32Array output = info[2].As<Napi::Float32Array>();
+  const Napi::Object at = info[3].As<Napi::Object>();
+  const auto number = [&](const char* name) { return at.Get(name).ToNumber().Int64Value(); };
+  cpu::Polyphase work;
+  work.signal = signal.Data();
+  work.samples = static_cast<int64_t>(signal.ElementLength());
+  work.filters = filters.Data();
+  work.up = number("up");
+  work.down = number("down");
+  work.taps = work.up > 0 ? static_cast<int64_t>(filters.ElementLength()) / work.up : 0;
+  work.output = output.Data();
+  work.outputs = static_cast<int64_t>(output.ElementLength());
+  work.phase = number("phase");
+  work.base = number("base");
+  const Status status = cpu::polyphase(work);
+  if (!status.ok()) throw to_error(env, status);
+  return env.Undefined();
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* data = new AddonData();
   env.SetInstanceData(data);
@@ -677,6 +708,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   data->resizer = Napi::Persistent(ResizerObject::define(env));
   exports.Set("Device", DeviceObject::define(env));
   exports.Set("pluginDevices", Napi::Function::New(env, plugin_devices));
+  exports.Set("polyphase", Napi::Function::New(env, polyphase));
   exports.Set("abiHash", Napi::String::New(env, kAbiHash));
   return exports;
 }

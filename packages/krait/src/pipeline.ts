@@ -1,6 +1,7 @@
 import { expected, InputError, type Limits } from "@krait/core";
 import { type AudioPart, decode, type MediaInput, type MediaStream, pipeOf, probe, type VideoPart } from "@krait/media";
 import type { EncoderConfig } from "@krait/nn";
+import { polyphase } from "@krait/runtime";
 import {
   audioTokenSource,
   economizeFrames,
@@ -143,6 +144,7 @@ function openDecoder(
     ...(audio && {
       audio: {
         sampleRate: 16000 as const,
+        polyphase,
         ...(audio.source.options.stream !== undefined && { stream: audio.source.options.stream }),
       },
     }),

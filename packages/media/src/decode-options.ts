@@ -1,5 +1,6 @@
 import { defaultLimits, expected, type Limits, type LimitsInput, limitsSchema, UsageError } from "@krait/core";
 import { z } from "zod";
+import type { Polyphase } from "./resample.js";
 
 const side = z.number().int().min(1).max(16384);
 
@@ -27,7 +28,14 @@ export const decodeSchema = z.strictObject({
     })
     .optional(),
   /** Mono at this rate. */
-  audio: z.strictObject({ sampleRate: z.literal(16000), stream: z.number().int().min(0).optional() }).optional(),
+  audio: z
+    .strictObject({
+      sampleRate: z.literal(16000),
+      stream: z.number().int().min(0).optional(),
+      /** Resamples wav files faster than TypeScript can: see `Polyphase`. */
+      polyphase: z.custom<Polyphase>((value) => typeof value === "function", "Expected a function").optional(),
+    })
+    .optional(),
   /** Seconds on the container's timeline: [start, end). */
   start: z.number().min(0).optional(),
   end: z.number().positive().optional(),

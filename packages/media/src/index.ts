@@ -11,6 +11,6 @@ export type { MediaInput } from "./open-source.js";
 export { maxFrameSeconds } from "./part-order.js";
 export { probe } from "./probe.js";
 export { findProgram, type ProgramName } from "./programs.js";
-export { Resampler } from "./resample.js";
+export { type Polyphase, Resampler } from "./resample.js";
 export type { Sampling } from "./sampling.js";
 export { readWav, type WavAudio } from "./wav/read-wav.js";

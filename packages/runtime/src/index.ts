@@ -7,5 +7,6 @@ export {
   openDevice,
 } from "./device.js";
 export { inspectCuda, loadAddon, locateNative, type PluginReport, type ResizeTaps } from "./native.js";
+export { polyphase } from "./polyphase.js";
 export { type LoadOptions, type Measured, type MeasureOptions, Program, type RunOptions } from "./program.js";
 export { PictureResizer } from "./resizer.js";

@@ -10,6 +10,19 @@ export interface NativeAddon {
   abiHash: string;
   Device: new (options: { plugin?: string; index: number; threads: number }) => NativeDevice;
   pluginDevices(path: string): number;
+  polyphase(signal: Float32Array, filters: Float64Array, output: Float32Array, at: PolyphaseAt): void;
+}
+
+/**
+ * Where a resampler stands: output i of a call is Σ filters[p · taps + k] · signal[b + k], with p + b · up going on by `down` from
+ * one output to the next. Samples outside the signal are zero.
+ */
+export interface PolyphaseAt {
+  up: number;
+  down: number;
+  /** The first output's filter, and the sample on which its first tap lies. */
+  phase: number;
+  base: number;
 }
 
 export interface NativeDevice {

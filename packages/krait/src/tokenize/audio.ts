@@ -1,5 +1,5 @@
 import { decode } from "@krait/media";
-import { openDevice } from "@krait/runtime";
+import { openDevice, polyphase } from "@krait/runtime";
 import { type AudioPreset, createSpectral, type FrameStream, type RowStatistics } from "@krait/tokenizers";
 import type { TokenizePlan } from "./options.js";
 import type { RowSink } from "./sink.js";
@@ -67,7 +67,7 @@ async function feed(
 ): Promise<void> {
   let stream: FrameStream | undefined;
   const parts = decode(path, {
-    audio: { sampleRate: 16000, ...(index !== undefined && { stream: index }) },
+    audio: { sampleRate: 16000, polyphase, ...(index !== undefined && { stream: index }) },
     ...(start !== undefined && { start }),
     ...(end !== undefined && { end }),
     limits,

@@ -21,7 +21,7 @@ export async function* decodeWav(
     const first = Math.min(blocks, Math.ceil(plan.start * sampleRate));
     const last = Math.min(blocks, Math.ceil(plan.end * sampleRate));
     checkDuration((last - first) / sampleRate, source.path, limits);
-    const resampler = sampleRate === audio.sampleRate ? undefined : new Resampler(sampleRate, audio.sampleRate);
+    const resampler = sampleRate === audio.sampleRate ? undefined : new Resampler(sampleRate, audio.sampleRate, audio);
     const timeline = new AudioTimeline(audio.sampleRate, source.path, limits.maxDurationSeconds);
     context.measure(() => timeline.buffered);
     const start = first / sampleRate;
