@@ -74,7 +74,10 @@ await main(async () => {
   const results = [
     await suite("C++ tests", inRoot("build/sanitize/krait_tests"), [programs], { ASAN_OPTIONS: asanOptions }),
     await suite("Ops, own matrix products", node[0], node[1], { ...underNode, KRAIT_ONEDNN: "off" }),
-    await suite("Linear, oneDNN where it is there", node[0], [...node[1], "linear"], underNode),
+    await suite("Linear, oneDNN where it is there", node[0], [...node[1], "linear"], {
+      ...underNode,
+      KRAIT_ONEDNN: "on",
+    }),
   ];
   const total = results.reduce(addCounts);
   console.log(`\n${countsLine(total)}`);

@@ -31,13 +31,16 @@ double f32_work() {
 }
 #else
 constexpr int kLanes = 8;
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
 double f32_work() {
-  float acc[kChains][kLanes] = {};
+  // Chains that differ: a compiler computes equal ones once and the rate comes out too high.
+  Vector acc[kChains];
+  for (int c = 0; c < kChains; ++c) acc[c] = Vector{} + (sink * 0 + static_cast<float>(c));
+  const Vector x = Vector{} + (sink * 0 + 0.5f);
+  const Vector y = Vector{} + (sink * 0 + 0.25f);
   for (long i = 0; i < kSteps; ++i) {
 #pragma GCC unroll 12
-    for (auto& a : acc) {
-      for (float& lane : a) lane = lane * 0.5f + 0.25f;
-    }
+    for (auto& a : acc) a = a * x + y;
   }
   float sum = 0;
   for (auto& a : acc) sum += a[0];

@@ -1,4 +1,4 @@
-// Panels and tiles after Goto and van de Geijn (2008): a panel of A rests in L1, a block of B in L2, a tile of C in registers.
+// Panels and tiles after Goto and van de Geijn (2008): a panel of B rests in L1 while a block of A passes by from L2, a tile of C in registers.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/gemm.cpp"
 #include "hwy/foreach_target.h"
@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include <memory>
 #include <utility>
 
@@ -18,15 +21,17 @@
 namespace krait::cpu {
 namespace {
 
-constexpr int64_t kDepth = 256;    // of a panel: k is cut into pieces of at most this
+constexpr int64_t kDepth = 192;    // of a panel: k is cut into pieces of at most this
 constexpr int64_t kColumns = 768;  // of a block of B, a multiple of every tile's width
-constexpr int64_t kMostRows = 12;  // of a tile
+constexpr int64_t kRows = 120;     // of a block of A, a multiple of every tile's height
 
+// E: float, or the pattern of a bf16, which is widened where it is packed.
+template <class E>
 struct Product {
   int64_t m, n, k;
-  const float* a;
+  const E* a;
   int64_t lda;
-  const float* b;
+  const E* b;
   int64_t ldb;
   float beta;
   float* c;
@@ -34,7 +39,7 @@ struct Product {
 };
 
 struct Workspace {
-  float a[kDepth * kMostRows];
+  float a[kDepth * kRows];
   float b[kDepth * kColumns];
 };
 
@@ -62,20 +67,22 @@ using Tag = hn::CappedTag<float, 16>;
 using Vec = hn::Vec<Tag>;
 constexpr int64_t kLanes = hn::MaxLanes(Tag());
 constexpr int64_t kTileColumns = kTileVectors * kLanes;
-static_assert(kTileRows <= kMostRows && kColumns % kTileColumns == 0);
+static_assert(kRows % kTileRows == 0 && kColumns % kTileColumns == 0);
 
 // Four columns of four rows, turned round.
-HWY_INLINE void Transpose4(const float* from, int64_t ld, float* to, int64_t step) {
+template <class E>
+HWY_INLINE void Transpose4(const E* from, int64_t ld, float* to, int64_t step) {
 #if HWY_TARGET == HWY_SCALAR
+  const Tag d;
   for (int64_t i = 0; i < 4; ++i) {
-    for (int64_t j = 0; j < 4; ++j) to[i * step + j] = from[j * ld + i];
+    for (int64_t j = 0; j < 4; ++j) to[i * step + j] = hn::GetLane(LoadRow(d, from + j * ld + i));
   }
 #else
   const hn::Full128<float> d;
-  const auto r0 = hn::LoadU(d, from);
-  const auto r1 = hn::LoadU(d, from + ld);
-  const auto r2 = hn::LoadU(d, from + 2 * ld);
-  const auto r3 = hn::LoadU(d, from + 3 * ld);
+  const auto r0 = LoadRow(d, from);
+  const auto r1 = LoadRow(d, from + ld);
+  const auto r2 = LoadRow(d, from + 2 * ld);
+  const auto r3 = LoadRow(d, from + 3 * ld);
   const auto low02 = hn::InterleaveLower(d, r0, r2);
   const auto low13 = hn::InterleaveLower(d, r1, r3);
   const auto high02 = hn::InterleaveUpper(d, r0, r2);
@@ -87,38 +94,56 @@ HWY_INLINE void Transpose4(const float* from, int64_t ld, float* to, int64_t ste
 #endif
 }
 
-// to[i · width + r] = from[r · ld + i] for r < rows, i < k; zeros for the rows up to `width`.
-void Pack(const float* from, int64_t ld, int64_t rows, int64_t k, int64_t width, float* HWY_RESTRICT to) {
+template <class E>
+HWY_INLINE float Wide(E x) {
+  const hn::CappedTag<float, 1> d;
+  return hn::GetLane(LoadRow(d, &x));
+}
+
+// to[i · width + r] = from[r · ld + i] for r < rows, i < k; zeros for the rows up to `width`. `left` rows follow from `from` on.
+template <class E>
+HWY_INLINE void Pack(const E* from, int64_t ld, int64_t rows, int64_t left, int64_t k, int64_t width, float* HWY_RESTRICT to) {
+  constexpr int64_t kAhead = 8;  // rows whose short runs are fetched before they are needed: nothing else foresees them
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4) {
+    const bool ahead = r + kAhead + 4 <= left;
     int64_t i = 0;
-    for (; i + 4 <= k; i += 4) Transpose4(from + r * ld + i, ld, to + i * width + r, width);
+    for (; i + 4 <= k; i += 4) {
+      const E* at = from + r * ld + i;
+      if (ahead && i % kLine == 0) {
+        for (int64_t j = 0; j < 4; ++j) __builtin_prefetch(at + (kAhead + j) * ld);
+      }
+      Transpose4(at, ld, to + i * width + r, width);
+    }
     for (; i < k; ++i) {
-      for (int64_t j = r; j < r + 4; ++j) to[i * width + j] = from[j * ld + i];
+      for (int64_t j = r; j < r + 4; ++j) to[i * width + j] = Wide(from[j * ld + i]);
     }
   }
   for (; r < width; ++r) {
-    for (int64_t i = 0; i < k; ++i) to[i * width + r] = r < rows ? from[r * ld + i] : 0.0f;
+    for (int64_t i = 0; i < k; ++i) to[i * width + r] = r < rows ? Wide(from[r * ld + i]) : 0.0f;
   }
 }
 
-template <size_t... I>
+// N vectors of a tile's columns: all, or as many as the last columns need.
+template <int64_t N, size_t... I>
 HWY_INLINE void Multiply(std::index_sequence<I...>, int64_t k, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, Vec* acc) {
   const Tag d;
   ((acc[I] = hn::Zero(d)), ...);
+#pragma GCC unroll 4
   for (int64_t i = 0; i < k; ++i) {
-    Vec row[kTileVectors];
-    for (int64_t v = 0; v < kTileVectors; ++v) row[v] = hn::Load(d, b + v * kLanes);
-    ((acc[I] = hn::MulAdd(hn::Set(d, a[I / kTileVectors]), row[I % kTileVectors], acc[I])), ...);
+    Vec row[N];
+    for (int64_t v = 0; v < N; ++v) row[v] = hn::Load(d, b + v * kLanes);
+    ((acc[I] = hn::MulAdd(hn::Set(d, a[I / N]), row[I % N], acc[I])), ...);
     a += kTileRows;
     b += kTileColumns;
   }
 }
 
-template <size_t... I>
+template <int64_t N, size_t... I>
 HWY_INLINE void StoreTile(std::index_sequence<I...>, const Vec* acc, float beta, float* HWY_RESTRICT c, int64_t ldc) {
   const Tag d;
-  const auto at = [&](size_t i) { return c + static_cast<int64_t>(i / kTileVectors) * ldc + static_cast<int64_t>(i % kTileVectors) * kLanes; };
+  const auto at = [&](size_t i) { return c + static_cast<int64_t>(i / N) * ldc + static_cast<int64_t>(i % N) * kLanes; };
   if (beta == 0.0f) {
     (hn::StoreU(acc[I], d, at(I)), ...);
   } else if (beta == 1.0f) {
@@ -129,43 +154,60 @@ HWY_INLINE void StoreTile(std::index_sequence<I...>, const Vec* acc, float beta,
   }
 }
 
-using TileIndices = std::make_index_sequence<static_cast<size_t>(kTileRows* kTileVectors)>;
-
+template <int64_t N>
 void Tile(int64_t k, const float* a, const float* b, int64_t rows, int64_t columns, float beta, float* c, int64_t ldc) {
-  Vec acc[kTileRows * kTileVectors];
-  Multiply(TileIndices(), k, a, b, acc);
-  if (rows == kTileRows && columns == kTileColumns) {
-    StoreTile(TileIndices(), acc, beta, c, ldc);
+  constexpr std::make_index_sequence<static_cast<size_t>(kTileRows * N)> kAll;
+  Vec acc[kTileRows * N];
+  // C comes while the products are made.
+  for (int64_t r = 0; r < rows; ++r) {
+    __builtin_prefetch(c + r * ldc, 1);
+    __builtin_prefetch(c + r * ldc + columns - 1, 1);
+  }
+  Multiply<N>(kAll, k, a, b, acc);
+  if (rows == kTileRows && columns == N * kLanes) {
+    StoreTile<N>(kAll, acc, beta, c, ldc);
     return;
   }
-  HWY_ALIGN float edge[kTileRows * kTileColumns];
-  StoreTile(TileIndices(), acc, 0.0f, edge, kTileColumns);
+  HWY_ALIGN float edge[kTileRows * N * kLanes];
+  StoreTile<N>(kAll, acc, 0.0f, edge, N * kLanes);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < columns; ++j) {
       float& to = c[r * ldc + j];
-      const float sum = edge[r * kTileColumns + j];
+      const float sum = edge[r * N * kLanes + j];
       to = beta == 0.0f ? sum : beta == 1.0f ? to + sum : std::fma(beta, to, sum);
     }
   }
 }
 
+// One panel of B with a block of A.
+template <int64_t N>
+void Panel(int64_t m, int64_t k, const float* a, const float* b, int64_t columns, float beta, float* c, int64_t ldc) {
+  for (int64_t i = 0; i < m; i += kTileRows) Tile<N>(k, a + i * k, b, std::min(kTileRows, m - i), columns, beta, c + i * ldc, ldc);
+}
+
 // A block of C from packed panels, on one thread.
-void PackedBlock(const Product& p, int64_t row, int64_t column, Workspace* work, const GemmFinish& finish) {
+template <class E>
+void PackedBlock(const Product<E>& p, int64_t row, int64_t column, Workspace* work, const GemmFinish& finish) {
   const int64_t depth = even_piece(p.k, kDepth, 4);
   const int64_t width = even_piece(p.n, kColumns, kTileColumns);
+  const int64_t height = even_piece(p.m, kRows, kTileRows);
   for (int64_t j = 0; j < p.n; j += width) {
     const int64_t columns = std::min(width, p.n - j);
     for (int64_t l = 0; l < p.k; l += depth) {
       const int64_t k = std::min(depth, p.k - l);
       for (int64_t jj = 0; jj < columns; jj += kTileColumns) {
-        Pack(p.b + (j + jj) * p.ldb + l, p.ldb, std::min(kTileColumns, columns - jj), k, kTileColumns, work->b + jj * k);
+        Pack(p.b + (j + jj) * p.ldb + l, p.ldb, std::min(kTileColumns, columns - jj), p.n - j - jj, k, kTileColumns, work->b + jj * k);
       }
       const float beta = l == 0 ? p.beta : 1.0f;
-      for (int64_t i = 0; i < p.m; i += kTileRows) {
-        const int64_t rows = std::min(kTileRows, p.m - i);
-        Pack(p.a + i * p.lda + l, p.lda, rows, k, kTileRows, work->a);
+      for (int64_t i = 0; i < p.m; i += height) {
+        const int64_t rows = std::min(height, p.m - i);
+        for (int64_t ii = 0; ii < rows; ii += kTileRows) {
+          Pack(p.a + (i + ii) * p.lda + l, p.lda, std::min(kTileRows, rows - ii), p.m - i - ii, k, kTileRows, work->a + ii * k);
+        }
         for (int64_t jj = 0; jj < columns; jj += kTileColumns) {
-          Tile(k, work->a, work->b + jj * k, rows, std::min(kTileColumns, columns - jj), beta, p.c + i * p.ldc + j + jj, p.ldc);
+          const int64_t some = std::min(kTileColumns, columns - jj);
+          const auto panel = some <= kLanes ? Panel<1> : some <= 2 * kLanes ? Panel<2> : Panel<kTileVectors>;
+          panel(rows, k, work->a, work->b + jj * k, some, beta, p.c + i * p.ldc + j + jj, p.ldc);
         }
         if (l + k == p.k) finish(row + i, rows, column + j, columns);
       }
@@ -173,9 +215,19 @@ void PackedBlock(const Product& p, int64_t row, int64_t column, Workspace* work,
   }
 }
 
+void PackedWide(const Product<float>& p, int64_t row, int64_t column, Workspace* work, const GemmFinish& finish) {
+  PackedBlock(p, row, column, work, finish);
+}
+void PackedNarrow(const Product<uint16_t>& p, int64_t row, int64_t column, Workspace* work, const GemmFinish& finish) {
+  PackedBlock(p, row, column, work, finish);
+}
+
+// Measured where 16 registers of 256 bits are the widest: a tenth faster than oneDNN 2.6 (bench/notes/gemm.md).
+bool Leads() { return HWY_TARGET == HWY_AVX2; }
+
 // R rows of A with N rows of B, both read along k as they lie.
 template <int64_t R, int64_t N, size_t... I>
-HWY_INLINE void Dots(std::index_sequence<I...>, const Product& p, const float* a, const float* b, float* c) {
+HWY_INLINE void Dots(std::index_sequence<I...>, const Product<float>& p, const float* a, const float* b, float* c) {
   const Tag d;
   Vec acc[R * N];
   ((acc[I] = hn::Zero(d)), ...);
@@ -197,7 +249,7 @@ HWY_INLINE void Dots(std::index_sequence<I...>, const Product& p, const float* a
 }
 
 template <int64_t R>
-void DotColumns(const Product& p, int64_t row, int64_t from, int64_t to) {
+void DotColumns(const Product<float>& p, int64_t row, int64_t from, int64_t to) {
   // A single row waits for memory alone, which is fastest in the order of its addresses.
   constexpr int64_t N = R == 1 ? 1 : R < 4 && kManyRegisters ? 8 : R < 4 || kManyRegisters ? 4 : 3;
   const float* a = p.a + row * p.lda;
@@ -208,7 +260,7 @@ void DotColumns(const Product& p, int64_t row, int64_t from, int64_t to) {
 }
 
 // All rows of the columns [from, to), for few rows.
-void DotBlock(const Product& p, int64_t from, int64_t to) {
+void DotBlock(const Product<float>& p, int64_t from, int64_t to) {
   // Few enough rows of B that they stay in L1 while the rows of A go by.
   constexpr int64_t kGroup = 8;
   for (int64_t j = from; j < to; j += kGroup) {
@@ -228,8 +280,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace krait::cpu {
 
-HWY_EXPORT(PackedBlock);
+HWY_EXPORT(PackedWide);
+HWY_EXPORT(PackedNarrow);
 HWY_EXPORT(DotBlock);
+HWY_EXPORT(Leads);
 
 namespace {
 
@@ -237,10 +291,16 @@ struct Free {
   void operator()(void* p) const { std::free(p); }
 };
 
-// Kept from call to call, one per thread.
+// Kept from call to call, one per thread. In one huge page, so that its addresses take one place of those that a processor translates at once.
 Workspace* workspace() {
+  constexpr int64_t kPage = 2 << 20;
+  static_assert(sizeof(Workspace) <= kPage);
   thread_local std::unique_ptr<Workspace, Free> kept;
-  if (!kept) kept.reset(static_cast<Workspace*>(std::aligned_alloc(64, round_up(sizeof(Workspace), 64))));
+  if (kept) return kept.get();
+  kept.reset(static_cast<Workspace*>(std::aligned_alloc(kPage, kPage)));
+#if defined(__linux__)
+  if (kept) madvise(kept.get(), kPage, MADV_HUGEPAGE);  // a refusal changes nothing but the speed
+#endif
   return kept.get();
 }
 
@@ -274,23 +334,22 @@ GemmGrid gemm_grid(int threads, int64_t m, int64_t n) {
   return best;
 }
 
-Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta,
-               float* c, int64_t ldc, const GemmFinish& finish) {
-  if (m == 0 || n == 0) return {};
-  const Product whole{m, n, k, a, lda, b, ldb, beta, c, ldc};
-  const int threads = gemm_threads(cpu, m, n, k);
-  // Also for k = 0, where there is nothing to pack.
-  if (m <= kFewRows || k == 0) {
-    const int64_t step = round_up((n + threads - 1) / threads, 8);
+namespace {
+
+void dot_blocks(const Product<float>& p, int threads, const GemmFinish& finish) {
+  const int64_t step = round_up((p.n + threads - 1) / threads, 8);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t j = 0; j < n; j += step) {
-      const int64_t end = std::min(n, j + step);
-      HWY_DYNAMIC_DISPATCH(DotBlock)(whole, j, end);
-      finish(0, m, j, end - j);
-    }
-    return {};
+  for (int64_t j = 0; j < p.n; j += step) {
+    const int64_t end = std::min(p.n, j + step);
+    HWY_DYNAMIC_DISPATCH(DotBlock)(p, j, end);
+    finish(0, p.m, j, end - j);
   }
-  const GemmGrid grid = gemm_grid(threads, m, n);
+}
+
+template <class E>
+Status packed_blocks(const Product<E>& p, int threads, const GemmFinish& finish,
+                     void (*work_on)(const Product<E>&, int64_t, int64_t, Workspace*, const GemmFinish&)) {
+  const GemmGrid grid = gemm_grid(threads, p.m, p.n);
   bool starved = false;
 #pragma omp parallel num_threads(threads)
   {
@@ -308,24 +367,44 @@ Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const float* a, 
       for (int block = 0; block < grid.rows * grid.columns; ++block) {
         const int64_t row = block / grid.columns * grid.block_rows;
         const int64_t column = block % grid.columns * grid.block_columns;
-        if (row >= m || column >= n) continue;
-        const Product part{std::min(grid.block_rows, m - row),
-                           std::min(grid.block_columns, n - column),
-                           k,
-                           a + row * lda,
-                           lda,
-                           b + column * ldb,
-                           ldb,
-                           beta,
-                           c + row * ldc + column,
-                           ldc};
-        HWY_DYNAMIC_DISPATCH(PackedBlock)(part, row, column, work, finish);
+        if (row >= p.m || column >= p.n) continue;
+        Product<E> part = p;
+        part.m = std::min(grid.block_rows, p.m - row);
+        part.n = std::min(grid.block_columns, p.n - column);
+        part.a = p.a + row * p.lda;
+        part.b = p.b + column * p.ldb;
+        part.c = p.c + row * p.ldc + column;
+        work_on(part, row, column, work, finish);
       }
     }
   }
   if (starved) return error(StatusCode::out_of_memory, "Expected %zu bytes per thread for a matrix product but the system gave none", sizeof(Workspace));
   return {};
 }
+
+}  // namespace
+
+Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta,
+               float* c, int64_t ldc, const GemmFinish& finish) {
+  if (m == 0 || n == 0) return {};
+  const Product<float> whole{m, n, k, a, lda, b, ldb, beta, c, ldc};
+  const int threads = gemm_threads(cpu, m, n, k);
+  // Also for k = 0, where there is nothing to pack.
+  if (m > kFewRows && k > 0) return packed_blocks(whole, threads, finish, HWY_DYNAMIC_DISPATCH(PackedWide));
+  dot_blocks(whole, threads, finish);
+  return {};
+}
+
+Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta,
+               float* c, int64_t ldc, const GemmFinish& finish) {
+  if (m == 0 || n == 0) return {};
+  const int threads = gemm_threads(cpu, m, n, k);
+  if (k > 0) return packed_blocks(Product<uint16_t>{m, n, k, a, lda, b, ldb, beta, c, ldc}, threads, finish, HWY_DYNAMIC_DISPATCH(PackedNarrow));
+  dot_blocks(Product<float>{m, n, 0, nullptr, 0, nullptr, 0, beta, c, ldc}, threads, finish);
+  return {};
+}
+
+bool gemm_leads() { return HWY_DYNAMIC_DISPATCH(Leads)(); }
 
 }  // namespace krait::cpu
 #endif

@@ -1,4 +1,4 @@
-// Matrix products of our own in float32: what serves where oneDNN is not there, and products of a few rows everywhere.
+// Matrix products of our own in float32: what serves where oneDNN is slower or not there, and products of a few rows everywhere.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,13 @@ inline constexpr int64_t kFewRows = 32;
 // Fails only for want of memory, before anything is written.
 Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta,
                float* c, int64_t ldc, const GemmFinish& finish = {});
+
+// The same from bf16 patterns, widened where they are packed: every m is summed as m > kFewRows is.
+Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float beta,
+               float* c, int64_t ldc, const GemmFinish& finish = {});
+
+// Whether this processor is one where products of more than kFewRows rows are faster here than in oneDNN.
+bool gemm_leads();
 
 // How a product [m, n] is cut into equal blocks, one per thread.
 struct GemmGrid {

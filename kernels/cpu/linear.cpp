@@ -26,6 +26,9 @@ struct Rest {
   const Tensor* y;
   const float* bias;  // may be null
   LinearArgs::Activation activation;
+  // Of the part that is multiplied on its own, in the whole.
+  int64_t row = 0;
+  int64_t column = 0;
 };
 
 }  // namespace
@@ -161,8 +164,12 @@ HWY_EXPORT(PairColumns);
 
 namespace {
 
-void finish_rows(const void* rest, int64_t row, int64_t rows, int64_t column, int64_t columns) {
-  HWY_DYNAMIC_DISPATCH(FinishRows)(*static_cast<const Rest*>(rest), row, rows, column, columns);
+// Which product serves more than kFewRows rows.
+bool own_leads() { return gemm_leads() && !onednn_is_wanted(); }
+
+void finish_rows(const void* context, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  const Rest& rest = *static_cast<const Rest*>(context);
+  HWY_DYNAMIC_DISPATCH(FinishRows)(rest, rest.row + row, rows, rest.column + column, columns);
 }
 
 // oneDNN on one block per thread, so that each thread finishes what it has just computed. Smaller blocks of rows would keep more of
@@ -197,6 +204,7 @@ KeptMemory& kept_memory() {
 // Rows that are better done by dot products than by oneDNN, which packs the weights first.
 constexpr int64_t kPairRows = 3;
 constexpr int64_t kBlockRows = 512;
+constexpr int64_t kLongBlockRows = 2048;  // where the product packs as it goes: the weights are packed again for each block
 constexpr int64_t kBlockColumns = 1024;
 constexpr int64_t kLeastColumns = 192;  // of a thread, so that cutting along them pays
 constexpr int64_t kRowUnit = 8;
@@ -234,23 +242,35 @@ Status pair_linear(const LinearArgs& a, const Cpu& cpu, Rest rest) {
   return {};
 }
 
-// sums[rows, columns] of a block, on this thread, where it may be float32 copies that are multiplied.
-Status block_product(const LinearArgs& a, int64_t row, int64_t rows, int64_t column, int64_t columns, float* copies, float* sums, int64_t step) {
+// A block of the whole from rest.row and rest.column on, multiplied and finished on this thread. `copies`: room for float32 copies of 16-bit
+// operands, which oneDNN multiplies; may be null.
+Status block_product(const LinearArgs& a, const Rest& rest, int64_t rows, int64_t columns, float* copies) {
   const int64_t k = a.x.dim[1];
+  const int64_t x_step = a.x.stride[0];
+  const int64_t w_step = a.weight.stride[0];
+  float* sums = const_cast<float*>(rest.sums) + rest.row * rest.step + rest.column;
+  const GemmFinish finish = {finish_rows, &rest};
+  const auto by_onednn = [&](const auto* x, int64_t x_rows, const auto* weight, int64_t w_rows) {
+    if (k == 0 || own_leads() || !onednn_gemm_nt(rows, columns, k, x, x_rows, weight, w_rows, 0.0f, sums, rest.step)) return false;
+    finish(0, rows, 0, columns);
+    return true;
+  };
   if (a.x.dtype == DType::f32) {
-    const float* x = a.x.as<float>() + row * a.x.stride[0];
-    const float* weight = a.weight.as<float>() + column * a.weight.stride[0];
-    if (k > 0 && onednn_gemm_nt(rows, columns, k, x, a.x.stride[0], weight, a.weight.stride[0], 0.0f, sums, step)) return {};
-    return gemm_nt(Cpu{1}, rows, columns, k, x, a.x.stride[0], weight, a.weight.stride[0], 0.0f, sums, step);
+    const float* x = a.x.as<float>() + rest.row * x_step;
+    const float* weight = a.weight.as<float>() + rest.column * w_step;
+    if (by_onednn(x, x_step, weight, w_step)) return {};
+    return gemm_nt(Cpu{1}, rows, columns, k, x, x_step, weight, w_step, 0.0f, sums, rest.step, finish);
   }
-  const uint16_t* x = a.x.as<uint16_t>() + row * a.x.stride[0];
-  const uint16_t* weight = a.weight.as<uint16_t>() + column * a.weight.stride[0];
-  if (k > 0 && onednn_gemm_nt(rows, columns, k, x, a.x.stride[0], weight, a.weight.stride[0], 0.0f, sums, step)) return {};
-  float* wide_weight = copies + rows * k;
-  widen_rows(1, rows, k, x, a.x.stride[0], copies, k);
-  widen_rows(1, columns, k, weight, a.weight.stride[0], wide_weight, k);
-  if (k > 0 && onednn_gemm_nt(rows, columns, k, copies, k, wide_weight, k, 0.0f, sums, step)) return {};
-  return gemm_nt(Cpu{1}, rows, columns, k, copies, k, wide_weight, k, 0.0f, sums, step);
+  const uint16_t* x = a.x.as<uint16_t>() + rest.row * x_step;
+  const uint16_t* weight = a.weight.as<uint16_t>() + rest.column * w_step;
+  if (onednn_has_bf16() && by_onednn(x, x_step, weight, w_step)) return {};
+  if (copies != nullptr) {
+    float* wide_weight = copies + rows * k;
+    widen_rows(1, rows, k, x, x_step, copies, k);
+    widen_rows(1, columns, k, weight, w_step, wide_weight, k);
+    if (by_onednn(copies, k, wide_weight, k)) return {};
+  }
+  return gemm_nt(Cpu{1}, rows, columns, k, x, x_step, weight, w_step, 0.0f, sums, rest.step, finish);
 }
 
 // Products with 16-bit operands or results, in blocks that each thread finishes while they are in its cache.
@@ -258,7 +278,7 @@ Status narrow_linear(const LinearArgs& a, const Cpu& cpu, const Rest& rest) {
   const int64_t m = a.x.dim[0];
   const int64_t k = a.x.dim[1];
   const int64_t n = a.weight.dim[0];
-  const bool copies = a.x.dtype == DType::bf16 && !onednn_has_bf16();
+  const bool copies = a.x.dtype == DType::bf16 && !onednn_has_bf16() && !own_leads() && onednn_is_there();
   // Blocks that many threads share evenly, cut along the columns where there are enough: threads then share rows and read different
   // weights. Whole tiles of the products below, but for the last.
   const int threads = gemm_threads(cpu, m, n, k);
@@ -267,7 +287,7 @@ Status narrow_linear(const LinearArgs& a, const Cpu& cpu, const Rest& rest) {
     return ((size + pieces - 1) / pieces + unit - 1) / unit * unit;
   };
   const bool by_columns = n >= threads * kLeastColumns;
-  const int64_t rows_each = cut(m, kBlockRows, by_columns ? 1 : threads, kRowUnit);
+  const int64_t rows_each = cut(m, own_leads() ? kLongBlockRows : kBlockRows, by_columns ? 1 : threads, kRowUnit);
   const int64_t columns_each = cut(n, kBlockColumns, by_columns ? threads : 1, kColumnUnit);
   const int64_t row_blocks = (m + rows_each - 1) / rows_each;
   const int64_t column_blocks = (n + columns_each - 1) / columns_each;
@@ -281,19 +301,18 @@ Status narrow_linear(const LinearArgs& a, const Cpu& cpu, const Rest& rest) {
     const int64_t columns = std::min(columns_each, n - column);
     if (rows <= 0 || columns <= 0) continue;
     float* memory = static_cast<float*>(kept_memory().reserve(bytes));
-    const bool in_place = a.y.dtype == DType::f32;
-    float* sums = in_place ? a.y.as<float>() + row * a.y.stride[0] + column : memory;
-    const int64_t step = in_place ? a.y.stride[0] : columns;
-    const Status done = memory == nullptr ? starved(bytes) : block_product(a, row, rows, column, columns, memory + rows_each * columns_each, sums, step);
+    Rest here = rest;
+    here.row = row;
+    here.column = column;
+    if (a.y.dtype != DType::f32) {
+      here.sums = memory - row * columns - column;
+      here.step = columns;
+    }
+    const Status done = memory == nullptr ? starved(bytes) : block_product(a, here, rows, columns, copies ? memory + rows_each * columns_each : nullptr);
     if (!done.ok()) {
 #pragma omp critical(krait_linear)
       status = done;
-      continue;
     }
-    Rest here = rest;
-    here.sums = sums - row * step - column;
-    here.step = step;
-    finish_rows(&here, row, rows, column, columns);
   }
   return status;
 }
@@ -317,7 +336,7 @@ Status linear(const LinearArgs& a, const Cpu& cpu) {
   if (a.x.dtype == DType::bf16 || a.y.dtype == DType::bf16) return narrow_linear(a, cpu, rest);
   GemmFinish finish;
   if (a.bias || a.activation != LinearArgs::Activation::identity) finish = {finish_rows, &rest};
-  if (m > kFewRows && k > 0 && onednn_linear(a, gemm_threads(cpu, m, n, k), finish)) return {};
+  if (m > kFewRows && k > 0 && !own_leads() && onednn_linear(a, gemm_threads(cpu, m, n, k), finish)) return {};
   return gemm_nt(cpu, m, n, k, a.x.as<float>(), a.x.stride[0], a.weight.as<float>(), a.weight.stride[0], 0.0f, a.y.as<float>(),
                  a.y.stride[0], finish);
 }

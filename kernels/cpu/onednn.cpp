@@ -48,14 +48,19 @@ bool has_bf16() {
 #endif
 }
 
+// What KRAIT_ONEDNN says.
+bool is_told(const char* what) {
+  const char* told = std::getenv("KRAIT_ONEDNN");
+  return told != nullptr && std::strcmp(told, what) == 0;
+}
+
 struct Library {
   SgemmFunction sgemm = nullptr;
   BfloatFunction bf16 = nullptr;
   char version[32] = "own";
 
   Library() {
-    const char* off = std::getenv("KRAIT_ONEDNN");
-    if (off != nullptr && std::strcmp(off, "off") == 0) return;
+    if (is_told("off")) return;
     for (const char* name : {"libdnnl.so.3", "libdnnl.so.2"}) {
       void* handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
       if (handle == nullptr) continue;
@@ -91,6 +96,13 @@ bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t 
                     int64_t ldc) {
   const BfloatFunction bf16 = library().bf16;
   return bf16 != nullptr && bf16('N', 'T', m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc) == 0;
+}
+
+bool onednn_is_there() { return library().sgemm != nullptr; }
+
+bool onednn_is_wanted() {
+  static const bool wanted = onednn_is_there() && is_told("on");
+  return wanted;
 }
 
 bool onednn_has_bf16() { return library().bf16 != nullptr; }

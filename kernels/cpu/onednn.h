@@ -15,6 +15,11 @@ bool onednn_gemm_nt(int64_t m, int64_t n, int64_t k, const uint16_t* a, int64_t 
 
 bool onednn_has_bf16();
 
+bool onednn_is_there();
+
+// KRAIT_ONEDNN=on: oneDNN also where products of our own are faster.
+bool onednn_is_wanted();
+
 // "onednn 2.6.3", or "own" when it is not there.
 const char* onednn_version();
 

@@ -22,6 +22,19 @@ struct Matrix {
     data.resize(static_cast<size_t>(r > 0 ? (r - 1) * stride + c : 0));
     for (float& v : data) v = random->real();
   }
+
+  // The patterns of bf16 that the elements are cut to.
+  std::vector<uint16_t> cut() {
+    std::vector<uint16_t> patterns(data.size());
+    for (size_t i = 0; i < data.size(); ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, &data[i], sizeof(bits));
+      patterns[i] = static_cast<uint16_t>(bits >> 16);
+      bits &= 0xffff0000u;
+      std::memcpy(&data[i], &bits, sizeof(bits));
+    }
+    return patterns;
+  }
 };
 
 double reference(const Matrix& a, const Matrix& b, int64_t i, int64_t j) {
@@ -30,9 +43,11 @@ double reference(const Matrix& a, const Matrix& b, int64_t i, int64_t j) {
   return sum;
 }
 
-std::string product(int64_t m, int64_t n, int64_t k, float beta, Random* random) {
-  const Matrix a(m, k, random->below(3), random);
-  const Matrix b(n, k, random->below(3), random);
+std::string product(int64_t m, int64_t n, int64_t k, float beta, bool narrow, Random* random) {
+  Matrix a(m, k, random->below(3), random);
+  Matrix b(n, k, random->below(3), random);
+  const std::vector<uint16_t> narrow_a = narrow ? a.cut() : std::vector<uint16_t>();
+  const std::vector<uint16_t> narrow_b = narrow ? b.cut() : std::vector<uint16_t>();
   Matrix start(m, n, random->below(3), random);
   if (beta == 0) std::fill(start.data.begin(), start.data.end(), std::numeric_limits<float>::quiet_NaN());
   std::vector<float> first;
@@ -53,8 +68,10 @@ std::string product(int64_t m, int64_t n, int64_t k, float beta, Random* random)
     };
     cpu::Cpu device;
     device.threads = threads;
-    const Status status =
-        cpu::gemm_nt(device, m, n, k, a.data.data(), a.stride, b.data.data(), b.stride, beta, c.data.data(), c.stride, {mark, &context});
+    const auto multiply = [&](const auto& left, const auto& right) {
+      return cpu::gemm_nt(device, m, n, k, left.data(), a.stride, right.data(), b.stride, beta, c.data.data(), c.stride, {mark, &context});
+    };
+    const Status status = narrow ? multiply(narrow_a, narrow_b) : multiply(a.data, b.data);
     if (!status.ok()) return status.message;
     for (const int times : finished) {
       if (times != 1) return text("[%ld, %ld, %ld] finished an element %d times", m, n, k, times);
@@ -83,11 +100,13 @@ std::string products() {
   Random random(7);
   constexpr int64_t kShapes[][3] = {{1, 1, 1},    {1, 9, 33},    {2, 3, 17},    {3, 8, 64},    {4, 100, 19},  {7, 25, 40},     {32, 31, 16},
                                     {33, 1, 1},   {33, 95, 31},  {36, 96, 64},  {50, 7, 300},  {47, 800, 13}, {35, 33, 1030}, {130, 129, 127},
-                                    {3, 5, 0},    {40, 5, 0},    {100, 64, 256}};
+                                    {3, 5, 0},    {40, 5, 0},    {100, 64, 256}, {250, 800, 200}};
   for (const auto& shape : kShapes) {
     for (const float beta : {0.0f, 1.0f, -0.5f}) {
-      const std::string wrong = product(shape[0], shape[1], shape[2], beta, &random);
-      if (!wrong.empty()) return wrong;
+      for (const bool narrow : {false, true}) {
+        const std::string wrong = product(shape[0], shape[1], shape[2], beta, narrow, &random);
+        if (!wrong.empty()) return wrong + (narrow ? " from bf16" : "");
+      }
     }
   }
   return "";
