@@ -125,6 +125,15 @@ async function separate(decoder: Decoder, { config, limits, signal }: PipelineOp
       ];
 }
 
+/** What to do where pictures wait for sound that is long silent: two decoders read a file, but nothing reads a stream twice. */
+export function pileUpHint({ input, audio }: Pick<Decoder, "input" | "audio">): { hint?: string } {
+  const once = typeof input !== "string" || input === "-";
+  if (!once || audio?.source.options.speech === undefined) return {};
+  return {
+    hint: "The pictures of a long silence wait for the next words, and a stream is read once: write it to a file first, which two decoders read, or leave out `speech`.",
+  };
+}
+
 function openDecoder(
   decoder: Decoder,
   into: TokenSource<Payload>[],
@@ -156,7 +165,7 @@ function openDecoder(
   });
   streams.push(stream);
   const { offset } = range;
-  const parts = splitMedia(stream);
+  const parts = splitMedia(stream, pileUpHint(decoder));
   if (video && inputs.video) {
     const { width, height, patch, tubelet } = inputs.video;
     const { economy } = video.source.options;

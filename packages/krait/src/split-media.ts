@@ -4,6 +4,8 @@ import type { AudioPart, MediaPart, MediaStream, VideoPart } from "@krait/media"
 /** Bytes that may wait for the slower reader. */
 const MAX_WAITING_BYTES = 2 ** 30;
 
+const defaultHint = "Encode the sound and the pictures of this file in two calls, or cut it to where it has both.";
+
 interface Lane<P> {
   queue: P[];
   open: boolean;
@@ -18,7 +20,7 @@ interface Lane<P> {
  */
 export function splitMedia(
   stream: MediaStream,
-  maxBytes = MAX_WAITING_BYTES,
+  { maxBytes = MAX_WAITING_BYTES, hint = defaultHint }: { maxBytes?: number; hint?: string } = {},
 ): { video: AsyncIterable<VideoPart>; audio: AsyncIterable<AudioPart> } {
   const lanes = {
     video: { queue: [], open: true } as Lane<VideoPart>,
@@ -38,7 +40,7 @@ export function splitMedia(
       `Expected sound and pictures side by side but received over ${maxBytes} bytes of ${part.kind} alone`,
       {
         code: "MEDIA_INTERLEAVING",
-        hint: "Encode the sound and the pictures of this file in two calls, or cut it to where it has both.",
+        hint,
       },
     );
   };

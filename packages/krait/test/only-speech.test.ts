@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -58,6 +58,16 @@ describe.skipIf(!built)("sound that is let through where somebody speaks", () =>
     expect(tokens.filter(({ modality }) => modality === "video").map(({ start }) => start)).toEqual(
       alone.filter(({ modality }) => modality === "video").map(({ start }) => start),
     );
+  });
+
+  it("takes a stream, whose pictures wait while nobody speaks", async () => {
+    const clip = makeClip(at("piped.mkv"), { seconds: 3 });
+    const speech = { model: model() };
+    const file = await encoder.encode([video(clip), audio(clip, { speech })]);
+    const stream = createReadStream(clip);
+    const piped = await encoder.encode([video(stream), audio(stream, { speech })]);
+    expect(piped.tokens).toEqual(file.tokens);
+    expect(piped.data).toEqual(file.data);
   });
 
   it.skipIf(!existsSync(sentence))("keeps its times between silences", async () => {

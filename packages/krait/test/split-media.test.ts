@@ -1,6 +1,8 @@
+import { Readable } from "node:stream";
 import type { AudioPart, MediaInfo, MediaPart, MediaStream, VideoPart } from "@krait/media";
 import { describe, expect, test } from "vitest";
 import { keepsPace } from "../src/decoder-sharing.js";
+import { pileUpHint } from "../src/pipeline.js";
 import { audio, type VideoOptions, video } from "../src/sources.js";
 import { splitMedia } from "../src/split-media.js";
 
@@ -61,13 +63,32 @@ describe("splitMedia", () => {
 
   test("a stream without a partner is refused before it fills the memory", async () => {
     const stream = streamOf([sound(0), ...Array.from({ length: 100 }, (_, i) => frame(i)), sound(100)]);
-    await expect(all(splitMedia(stream, 10_000).audio)).rejects.toMatchObject({ code: "MEDIA_INTERLEAVING" });
+    await expect(all(splitMedia(stream, { maxBytes: 10_000 }).audio)).rejects.toMatchObject({
+      code: "MEDIA_INTERLEAVING",
+    });
     expect(stream.pulled).toBe(12);
+  });
+
+  test("a stream behind a gate for speech, which nothing reads twice, is told what helps", async () => {
+    const gated = audio("talk.mkv", { speech: { model: "silero_vad.onnx" } });
+    const piped = pileUpHint({ input: Readable.from([]), audio: { source: gated, index: 0 } });
+    const pile = () => streamOf(Array.from({ length: 100 }, (_, i) => frame(i)));
+    await expect(all(splitMedia(pile(), { maxBytes: 10_000, ...piped }).audio)).rejects.toMatchObject({
+      code: "MEDIA_INTERLEAVING",
+      hint: expect.stringContaining("write it to a file"),
+    });
+    // Of a file and of sound without a gate the common hint is true.
+    expect(pileUpHint({ input: "talk.mkv", audio: { source: gated, index: 0 } })).toEqual({});
+    expect(pileUpHint({ input: "-", audio: { source: audio("talk.mkv"), index: 0 } })).toEqual({});
+    expect(pileUpHint({ input: "-", audio: { source: gated, index: 0 } })).toEqual(piped);
   });
 
   test("what was read or left no longer counts", async () => {
     const parts = Array.from({ length: 100 }, (_, i) => [frame(i), sound(i)]).flat();
-    const [read, left] = [splitMedia(streamOf(parts), 3000), splitMedia(streamOf(parts), 3000)];
+    const [read, left] = [
+      splitMedia(streamOf(parts), { maxBytes: 3000 }),
+      splitMedia(streamOf(parts), { maxBytes: 3000 }),
+    ];
     const frames = read.video[Symbol.asyncIterator]();
     for await (const _ of read.audio) await frames.next();
     const leaving = left.video[Symbol.asyncIterator]();
