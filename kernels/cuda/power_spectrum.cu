@@ -146,7 +146,8 @@ Status power_spectrum(const PowerSpectrumArgs& a, const Cuda& cuda) {
       spectrum.radix[spectrum.stages++] = radix;
       rest /= radix;
     } else {
-      radix = radix == 4 ? 2 : radix + 1;
+      // 4, 2, 3, 5 and on: back at 4 from 3, a length with a factor of 5 would never end.
+      radix = radix == 4 ? 2 : radix == 3 ? 5 : radix + 1;
     }
   }
   const size_t shared = sizeof(float2) * static_cast<size_t>(3 * spectrum.points);
