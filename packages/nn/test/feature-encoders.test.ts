@@ -234,8 +234,10 @@ describe.each(Object.entries(models))(`%s, seed ${seed}`, (name, make) => {
         expect(features.length).toBe(encoder.tokens * encoder.width);
         expect(relativeRms(features, flat), `${dtype} features`).toBeLessThan(bound);
         expect(relativeRms(classToken, own!), `${dtype} class token`).toBeLessThan(bound);
-        const [classes] = project([own!], published.state["head.weight"]!, published.state["head.bias"]!);
-        expect(relativeRms(logits!, classes!), `${dtype} logits`).toBeLessThan(bound);
+        // The head alone: what its sums cancel would otherwise enlarge the class token's own error by chance.
+        const token = Float64Array.from(classToken);
+        const [classes] = project([token], published.state["head.weight"]!, published.state["head.bias"]!);
+        expect(relativeRms(logits!, classes!), `${dtype} logits`).toBeLessThan(bound / 2);
       }
       encoder.close();
     }
