@@ -546,13 +546,14 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
                         InstanceMethod<&DeviceObject::resizer>("resizer"), InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
   }
 
-  // new Device({ plugin?: string, index: number, threads: number })
+  // new Device({ plugin?: string, index: number, threads: number, urgent: boolean })
   explicit DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DeviceObject>(info) {
     const Napi::Env env = info.Env();
     const Napi::Object options = info[0].As<Napi::Object>();
     krait_device_options native{};
     native.index = options.Get("index").As<Napi::Number>().Int32Value();
     native.threads = options.Get("threads").As<Napi::Number>().Int32Value();
+    native.urgent = options.Get("urgent").ToBoolean();
     const krait_backend_table* table = cpu::backend();
     Status status;
     if (options.Get("plugin").IsString()) table = open_plugin(options.Get("plugin").As<Napi::String>(), &status);

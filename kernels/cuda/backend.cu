@@ -173,7 +173,7 @@ std::string description_of(const cudaDeviceProp& properties, int32_t index) {
          ",\"gemmDetail\":" + quoted(std::string(detail).substr(0, 400).c_str()) + "}";
 }
 
-Status start(Device* device, int32_t index) {
+Status start(Device* device, int32_t index, bool urgent) {
   Cuda& cuda = device->cuda;
   Status status;
   // Whether all is well so far; the first failure is kept.
@@ -191,9 +191,12 @@ Status start(Device* device, int32_t index) {
   cuda.multiprocessors = properties.multiProcessorCount;
   cuda.waits_for_inputs = properties.major == 9;
   cuda.shared_memory_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
-  if (!ok(cudaStreamCreateWithFlags(&cuda.stream, cudaStreamNonBlocking), "a stream")) return status;
+  int lowest = 0, highest = 0;
+  if (!ok(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "the priorities of streams")) return status;
+  const int priority = urgent ? highest : lowest;
+  if (!ok(cudaStreamCreateWithPriority(&cuda.stream, cudaStreamNonBlocking, priority), "a stream")) return status;
   for (Lane* lane : {&device->up, &device->down}) {
-    if (!ok(cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking), "a stream")) return status;
+    if (!ok(cudaStreamCreateWithPriority(&lane->stream, cudaStreamNonBlocking, priority), "a stream")) return status;
     for (Lane::Buffer& buffer : lane->buffers) {
       if (!ok(cudaEventCreateWithFlags(&buffer.filled, cudaEventDisableTiming), "an event") ||
           !ok(cudaEventCreateWithFlags(&buffer.emptied, cudaEventDisableTiming), "an event")) {
@@ -230,7 +233,7 @@ void* open(const krait_device_options* options, Status* status) {
   }
   try {
     auto device = std::make_unique<Device>();
-    *status = start(device.get(), options->index);
+    *status = start(device.get(), options->index, options->urgent);
     return status->ok() ? device.release() : nullptr;
   } catch (const std::bad_alloc&) {
     *status = error(StatusCode::out_of_memory, "Expected host memory to open the GPU but received none");

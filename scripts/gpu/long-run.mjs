@@ -1,5 +1,5 @@
 // An hour of sound, and of pictures at one a second, from generators through a 24-layer hybrid of width 768 on the GPU:
-// node scripts/gpu/long-run.mjs [--seconds 3600] [--chunk 16384] [--out FILE.json]
+// node scripts/gpu/long-run.mjs [--seconds 3600] [--chunk 16384] [--front-ends cuda|cpu] [--priority high|normal] [--out FILE.json]
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -16,6 +16,8 @@ const { values: flags } = parseArgs({
     chunk: { type: "string", default: "16384" },
     device: { type: "string", default: "cuda" },
     width: { type: "string", default: "768" },
+    "front-ends": { type: "string" },
+    priority: { type: "string", default: "high" },
     out: { type: "string" },
   },
 });
@@ -43,7 +45,7 @@ const model = await EncoderModel.create(device, config, seededWeights(0), {
   maxTokens: Number(flags.chunk),
 });
 // As the encoder does: a queue of its own on the GPU.
-const frontEnds = await openDevice({ device: flags.device });
+const frontEnds = await openDevice({ device: flags["front-ends"] ?? flags.device, priority: flags.priority });
 const logMel = await createLogMel(frontEnds, { melBins: config.inputs.audio.melBins, normalization: "fixed" });
 
 async function* frames() {
@@ -102,10 +104,12 @@ async function encode(stop = Number.POSITIVE_INFINITY) {
 }
 
 await encode(8 * model.maxTokens);
+let loop = performance.eventLoopUtilization();
 let begun = performance.now();
 let tokenized = 0;
 for await (const { tokens } of chunksOf()) tokenized += tokens;
 const tokenizeSeconds = (performance.now() - begun) / 1000;
+const tokenizeLoop = performance.eventLoopUtilization(loop).utilization;
 
 // The encoder alone: one chunk again and again, two at a time, so that the device never waits for a tokenizer.
 const [first] = [(await chunksOf().next()).value];
@@ -124,7 +128,9 @@ const gpuEncoding = stopAlone();
 session.close();
 
 const stop = onGpu ? watch() : () => undefined;
+loop = performance.eventLoopUtilization();
 const whole = await encode();
+const wholeLoop = performance.eventLoopUtilization(loop).utilization;
 const gpu = stop();
 const result = {
   device: device.describe(),
@@ -136,6 +142,8 @@ const result = {
   tokensPerSecond: whole.tokens / whole.seconds,
   timesRealTime: seconds / whole.seconds,
   stages: { tokenizeAloneSeconds: tokenizeSeconds, encodeAloneSeconds: encodeSeconds, togetherSeconds: whole.seconds },
+  // The share of time in which JavaScript ran.
+  eventLoop: { tokenizing: tokenizeLoop, together: wholeLoop },
   bytes: { working: model.arenaBytes, statePerSequence: model.stateBytes, residentHost: process.memoryUsage().rss },
   gpuEncoding,
   gpuTogether: gpu,

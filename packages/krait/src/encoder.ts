@@ -157,8 +157,10 @@ export async function loadEncoder(model: ModelChoice, options: LoadEncoderOption
       slots,
       signal,
     });
-    // A queue of their own on a GPU: a few mel frames for the next chunk need not wait until this chunk is encoded.
-    if (config.inputs.audio && device.kind === "cuda") frontEnds = await openDevice({ device: "cuda", index });
+    // A queue of their own on a GPU, and before the encoder's: a few mel frames for the next chunk need not wait until this one is encoded.
+    if (config.inputs.audio && device.kind === "cuda") {
+      frontEnds = await openDevice({ device: "cuda", index, priority: "high" });
+    }
     const logMel = config.inputs.audio
       ? await createLogMel(frontEnds ?? device, frontEnd(config.inputs.audio))
       : undefined;

@@ -14,6 +14,8 @@ export const deviceOptionsSchema = z.strictObject({
   index: z.number().int().min(0).default(0),
   /** CPU threads; all cores when absent. */
   threads: z.number().int().positive().max(1024).optional(),
+  /** On CUDA, `high`: what this device runs goes before what other devices opened on the same GPU run. For small work that others wait for. */
+  priority: z.enum(["normal", "high"]).default("normal"),
 });
 export type DeviceOptions = z.input<typeof deviceOptionsSchema>;
 
@@ -184,7 +186,7 @@ export class Device implements Closable {
  * and cannot serve, with the reason. Throws `UsageError` (DEVICE_INDEX_INVALID) for an index that no device has.
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  const { device, index, threads } = parseOptions(deviceOptionsSchema, options, "openDevice()");
+  const { device, index, threads, priority } = parseOptions(deviceOptionsSchema, options, "openDevice()");
   const addon = loadAddon();
   if (device !== "cpu") {
     const cuda = inspectCuda();
@@ -199,7 +201,10 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         );
       }
       try {
-        return new Device("cuda", new addon.Device({ plugin: cuda.path, index, threads: 0 }));
+        return new Device(
+          "cuda",
+          new addon.Device({ plugin: cuda.path, index, threads: 0, urgent: priority === "high" }),
+        );
       } catch (error) {
         if (device === "cuda") throw fromNative(error, "opening the CUDA device");
       }

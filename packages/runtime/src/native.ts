@@ -8,7 +8,7 @@ import { abiHash } from "@krait/graph";
 /** The addon's surface, as kernels/addon/addon.cpp defines it. */
 export interface NativeAddon {
   abiHash: string;
-  Device: new (options: { plugin?: string; index: number; threads: number }) => NativeDevice;
+  Device: new (options: { plugin?: string; index: number; threads: number; urgent?: boolean }) => NativeDevice;
   pluginDevices(path: string): number;
   polyphase(signal: Float32Array, filters: Float64Array, output: Float32Array, at: PolyphaseAt): void;
 }

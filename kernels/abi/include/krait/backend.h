@@ -9,6 +9,7 @@ extern "C" {
 struct krait_device_options {
   int32_t index;    // which device of the kind
   int32_t threads;  // CPU only
+  bool urgent;      // GPU only: its kernels go before those of other devices opened on the same GPU
 };
 
 struct krait_backend_table {
