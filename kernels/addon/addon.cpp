@@ -1,158 +1,24 @@
-// The Node-API glue, nothing else: objects, promises, and the copy of host bytes in and out.
+// The Node-API objects of devices, buffers and programs, nothing else.
 #include <dlfcn.h>
 #include <napi.h>
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 
 #include "../cpu/backend.h"
-#include "../cpu/polyphase.h"
-#include "../cpu/resize.h"
 #include "../cpu/weights.h"
 #include "../executor/run.h"
+#include "front_ends.h"
+#include "glue.h"
 #include "krait/ops.h"
 
 namespace {
 
 using namespace krait;
-
-const char* code_name(StatusCode code) {
-  switch (code) {
-    case StatusCode::ok:
-      return "OK";
-    case StatusCode::invalid_program:
-      return "INVALID_PROGRAM";
-    case StatusCode::invalid_argument:
-      return "INVALID_RUN";
-    case StatusCode::out_of_memory:
-      return "OUT_OF_MEMORY";
-    case StatusCode::device:
-      return "DEVICE_FAILED";
-    case StatusCode::cancelled:
-      return "CANCELLED";
-    case StatusCode::unsupported:
-      return "UNSUPPORTED";
-  }
-  return "DEVICE_FAILED";
-}
-
-Napi::Error to_error(Napi::Env env, const Status& status) {
-  Napi::Error error = Napi::Error::New(env, status.message);
-  error.Set("code", Napi::String::New(env, code_name(status.code)));
-  return error;
-}
-
-// The way from any thread to the JavaScript thread. Node frees the function when its environment ends, which a job may outlive.
-struct Gate {
-  std::mutex mutex;
-  bool open = true;
-  Napi::ThreadSafeFunction function;
-};
-
-// Resolves promises on the JavaScript thread. The process may exit while nothing is pending.
-class Completions {
- public:
-  explicit Completions(Napi::Env env) : env_(env), gate_(std::make_shared<Gate>()) {
-    const auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
-    gate_->function = Napi::ThreadSafeFunction::New(env, nothing, "krait", 0, 1, [gate = gate_](Napi::Env) {
-      const std::lock_guard<std::mutex> lock(gate->mutex);
-      gate->open = false;
-    });
-    gate_->function.Unref(env);
-  }
-
-  using Settle = std::function<void(Napi::Env, Napi::Promise::Deferred, const Status&)>;
-
-  // To be called on the JavaScript thread; what it returns may be called once, on any thread.
-  std::pair<Napi::Promise, Done> start(Settle settle) {
-    auto* pending = new Pending{Napi::Promise::Deferred::New(env_), std::move(settle), {}, this};
-    if (count_++ == 0) gate_->function.Ref(env_);
-    Napi::Promise promise = pending->deferred.Promise();
-    return {promise, [pending, gate = gate_](const Status& status) {
-              pending->status = status;
-              const std::lock_guard<std::mutex> lock(gate->mutex);
-              // With the environment gone nobody is left to hear of it, and `pending` cannot be freed: its references were Node's.
-              if (gate->open) gate->function.NonBlockingCall(pending, finish);
-            }};
-  }
-
- private:
-  struct Pending {
-    Napi::Promise::Deferred deferred;
-    Settle settle;
-    Status status;
-    Completions* owner;
-  };
-
-  static void finish(Napi::Env env, Napi::Function, Pending* pending) {
-    const std::unique_ptr<Pending> owned(pending);
-    const Napi::HandleScope scope(env);
-    Completions& owner = *pending->owner;
-    if (--owner.count_ == 0) owner.gate_->function.Unref(env);
-    if (pending->status.ok()) {
-      pending->settle(env, pending->deferred, pending->status);
-    } else {
-      pending->deferred.Reject(to_error(env, pending->status).Value());
-    }
-  }
-
-  Napi::Env env_;
-  std::shared_ptr<Gate> gate_;
-  int64_t count_ = 0;
-};
-
-void resolve_undefined(Napi::Env env, Napi::Promise::Deferred deferred, const Status&) { deferred.Resolve(env.Undefined()); }
-
-struct Bytes {
-  void* data;
-  size_t size;
-};
-
-// The bytes of any typed array.
-bool bytes_of(const Napi::Value& value, Bytes* bytes) {
-  if (!value.IsTypedArray()) return false;
-  const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  bytes->data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  bytes->size = array.ByteLength();
-  return true;
-}
-
-// Fewer bytes are copied sooner than handed over.
-constexpr int64_t kLeastExternalBytes = 64 << 10;
-
-// What came out of a run, without a copy where it is large: the bytes go back when JavaScript has no more use for them.
-Napi::ArrayBuffer to_array_buffer(Napi::Env env, const std::shared_ptr<Staging>& staging) {
-  const size_t bytes = static_cast<size_t>(staging->bytes());
-  if (staging->bytes() >= kLeastExternalBytes) {
-    auto* held = new std::shared_ptr<Staging>(staging);
-    return Napi::ArrayBuffer::New(
-        env, staging->data(), bytes, [](Napi::Env, void*, std::shared_ptr<Staging>* hint) { delete hint; }, held);
-  }
-  Napi::ArrayBuffer copy = Napi::ArrayBuffer::New(env, bytes);
-  if (bytes > 0) std::memcpy(copy.Data(), staging->data(), bytes);
-  return copy;
-}
-
-struct AddonData {
-  std::unique_ptr<Completions> completions;
-  Napi::FunctionReference buffer;
-  Napi::FunctionReference program;
-  Napi::FunctionReference resizer;
-};
-
-AddonData& data_of(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }
-
-Napi::Value reject(Napi::Env env, const Status& status) {
-  const auto deferred = Napi::Promise::Deferred::New(env);
-  deferred.Reject(to_error(env, status).Value());
-  return deferred.Promise();
-}
-
-Status invalid(const char* message) { return error(StatusCode::invalid_argument, "%s", message); }
+using namespace krait::addon;
 
 // Elements that go through host memory at a time where the device has memory of its own.
 constexpr int64_t kLoadedElements = 8 << 20;
@@ -435,109 +301,6 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   std::shared_ptr<LoadedProgram> loaded_;
 };
 
-// Resizes pictures of one size on the thread of a CPU device. Memory is kept from one picture to the next.
-class ResizerObject : public Napi::ObjectWrap<ResizerObject> {
- public:
-  static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Resizer",
-                       {InstanceMethod<&ResizerObject::run>("run"), InstanceMethod<&ResizerObject::close>("close")});
-  }
-  explicit ResizerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ResizerObject>(info) {}
-
-  // columns and rows: { size, first: Int32Array, count: Int32Array, values?: Int32Array, width }. The tables are checked and copied.
-  Status attach(std::shared_ptr<Device> device, int32_t threads, const Napi::Object& options) {
-    cpu::ResizeTaps columns;
-    cpu::ResizeTaps rows;
-    if (!read_taps(options.Get("columns"), &columns) || !read_taps(options.Get("rows"), &rows)) {
-      return invalid("Expected tables of 32-bit integers, as many counts as firsts and a row of values each, for a resizer");
-    }
-    auto state = std::make_shared<State>();
-    const Status status = cpu::Resize::make(columns, rows, &state->resize);
-    if (!status.ok()) return status;
-    state->cpu.threads = threads;
-    device_ = std::move(device);
-    state_ = std::move(state);
-    return {};
-  }
-
- private:
-  struct State {
-    cpu::Resize resize;
-    cpu::Cpu cpu;
-    std::vector<uint8_t> between;  // touched on the device's thread alone
-    std::mutex mutex;
-    std::vector<std::vector<uint8_t>> idle;  // parts of pictures that were done
-  };
-
-  static bool integers(const Napi::Value& value, const int32_t** data, size_t* length) {
-    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) return false;
-    const Napi::Int32Array array = value.As<Napi::Int32Array>();
-    *data = array.Data();
-    *length = array.ElementLength();
-    return true;
-  }
-
-  static bool read_taps(const Napi::Value& value, cpu::ResizeTaps* taps) {
-    if (!value.IsObject()) return false;
-    const Napi::Object object = value.As<Napi::Object>();
-    if (!object.Get("size").IsNumber()) return false;
-    taps->size = object.Get("size").As<Napi::Number>().Int64Value();
-    size_t outputs = 0;
-    size_t counts = 0;
-    if (!integers(object.Get("first"), &taps->first, &outputs) || !integers(object.Get("count"), &taps->count, &counts)) return false;
-    taps->outputs = static_cast<int64_t>(outputs);
-    if (counts != outputs) return false;
-    if (!object.Get("values").IsTypedArray()) return object.Get("values").IsUndefined();
-    size_t values = 0;
-    if (!integers(object.Get("values"), &taps->values, &values) || outputs == 0) return false;
-    taps->width = static_cast<int64_t>(values / outputs);
-    return values % outputs == 0 && values > 0;
-  }
-
-  // run(pixels) → Promise<ArrayBuffer>. The part of the picture that is needed is copied before it returns.
-  Napi::Value run(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    if (!state_) return reject(env, invalid("Expected an open resizer but received one that is closed"));
-    Bytes pixels{};
-    if (!bytes_of(info[0], &pixels) || static_cast<int64_t>(pixels.size) != state_->resize.source_bytes()) {
-      return reject(env, invalid("Expected the bytes of one picture for a resizer"));
-    }
-    auto state = state_;
-    auto part = std::make_shared<std::vector<uint8_t>>();
-    {
-      const std::lock_guard<std::mutex> lock(state->mutex);
-      if (!state->idle.empty()) {
-        part->swap(state->idle.back());
-        state->idle.pop_back();
-      }
-    }
-    state->resize.gather(static_cast<const uint8_t*>(pixels.data), part.get());
-    auto output = std::make_shared<Staging>(state->resize.output_bytes());
-    auto [promise, done] = data_of(env).completions->start([output](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
-      deferred.Resolve(to_array_buffer(e, output));
-    });
-    device_->submit(
-        [state, part, output] {
-          state->resize.run(state->cpu, *part, &state->between, static_cast<uint8_t*>(output->data()));
-          const std::lock_guard<std::mutex> lock(state->mutex);
-          if (state->idle.size() < kIdleParts) state->idle.push_back(std::move(*part));
-          return Status{};
-        },
-        std::move(done));
-    return promise;
-  }
-
-  void close(const Napi::CallbackInfo&) {
-    state_.reset();
-    device_.reset();
-  }
-
-  static constexpr size_t kIdleParts = 4;
-
-  std::shared_ptr<Device> device_;
-  std::shared_ptr<State> state_;
-};
-
 class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -668,36 +431,6 @@ Napi::Value plugin_devices(const Napi::CallbackInfo& info) {
   const int32_t count = table != nullptr ? table->device_count(&status) : 0;
   if (!status.ok()) throw to_error(info.Env(), status);
   return Napi::Number::New(info.Env(), count);
-}
-
-// polyphase(signal, filters, output, { up, down, phase, base }): fills the output, on the calling thread.
-Napi::Value polyphase(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto is = [&](size_t i, napi_typedarray_type type) {
-    return info[i].IsTypedArray() && info[i].As<Napi::TypedArray>().TypedArrayType() == type;
-  };
-  if (!is(0, napi_float32_array) || !is(1, napi_float64_array) || !is(2, napi_float32_array) || !info[3].IsObject()) {
-    throw to_error(env, invalid("Expected samples, filters, room for the output and a phase for a resampler"));
-  }
-  const Napi::Float32Array signal = info[0].As<Napi::Float32Array>();
-  const Napi::Float64Array filters = info[1].As<Napi::Float64Array>();
-  Napi::Float32Array output = info[2].As<Napi::Float32Array>();
-  const Napi::Object at = info[3].As<Napi::Object>();
-  const auto number = [&](const char* name) { return at.Get(name).ToNumber().Int64Value(); };
-  cpu::Polyphase work;
-  work.signal = signal.Data();
-  work.samples = static_cast<int64_t>(signal.ElementLength());
-  work.filters = filters.Data();
-  work.up = number("up");
-  work.down = number("down");
-  work.taps = work.up > 0 ? static_cast<int64_t>(filters.ElementLength()) / work.up : 0;
-  work.output = output.Data();
-  work.outputs = static_cast<int64_t>(output.ElementLength());
-  work.phase = number("phase");
-  work.base = number("base");
-  const Status status = cpu::polyphase(work);
-  if (!status.ok()) throw to_error(env, status);
-  return env.Undefined();
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

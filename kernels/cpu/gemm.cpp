@@ -222,7 +222,8 @@ void PackedNarrow(const Product<uint16_t>& p, int64_t row, int64_t column, Works
   PackedBlock(p, row, column, work, finish);
 }
 
-// Measured where 16 registers of 256 bits are the widest: a tenth faster than oneDNN 2.6 (bench/notes/gemm.md).
+// Measured where 16 registers of 256 bits are the widest: the large products of a model a tenth faster alone than oneDNN 2.6
+// (bench/notes/gemm.md).
 bool Leads() { return HWY_TARGET == HWY_AVX2; }
 
 // R rows of A with N rows of B, both read along k as they lie.

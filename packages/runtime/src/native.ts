@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { EnvironmentError } from "@krait/core";
 import { abiHash } from "@krait/graph";
 
-/** The addon's surface, as kernels/addon/addon.cpp defines it. */
+/** The addon's surface, as kernels/addon defines it. */
 export interface NativeAddon {
   abiHash: string;
   Device: new (options: { plugin?: string; index: number; threads: number; urgent?: boolean }) => NativeDevice;

@@ -53,9 +53,9 @@ export function spectralProgram(definition: SpectralDefinition, chunkFrames: num
     const mel = graph.parameter("mel", "f32", [bins, spectrum.frequencies]);
     const bias = offset === undefined ? undefined : graph.parameter("offset", "f32", [bins]);
     const frames = frame({ x: signal, cuSeqlens }, { size: grid.size, hop: grid.hop }).y; // [F, size]
-    const squares = powerSpectrum({ x: frames, window }, spectrum).y; // [F, frequencies]
-    const powers = linear({ x: squares, weight: mel, ...(bias && { bias }) }).y; // [F, bins]
-    graph.output("rows", log ? unary({ x: powers }, { kind: "log", ...log }).y : powers);
+    const powers = powerSpectrum({ x: frames, window }, spectrum).y; // [F, frequencies]
+    const filtered = linear({ x: powers, weight: mel, ...(bias && { bias }) }).y; // [F, bins]
+    graph.output("rows", log ? unary({ x: filtered }, { kind: "log", ...log }).y : filtered);
   });
 }
 
