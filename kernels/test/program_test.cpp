@@ -136,7 +136,7 @@ std::shared_ptr<Device> device() {
     static krait_backend_table table = *cpu::backend();
     table.run = run_fenced;
     Status status;
-    return Device::open(&table, {0, 1}, &status);
+    return Device::open(&table, {.index = 0, .threads = 1, .urgent = false}, &status);
   }();
   return opened;
 }

@@ -61,7 +61,7 @@ std::shared_ptr<Device> open_device() {
   table.replay = replay;
   table.discard = discard;
   Status status;
-  return Device::open(&table, {0, 1}, &status);
+  return Device::open(&table, {.index = 0, .threads = 1, .urgent = false}, &status);
 }
 
 // x → three squares → y, all [4, 64].
