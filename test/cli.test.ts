@@ -151,7 +151,7 @@ describe.skipIf(!canEncode)("krait encode", () => {
     ]);
     const { code, stdout } = await krait(["encode", "a.png", "--out", "a.safetensors", "--json"], { cwd: folder });
     expect(code).toBe(0);
-    expect(JSON.parse(stdout).byModality).toEqual({ text: 0, audio: 0, video: 196, separator: 0 });
+    expect(JSON.parse(stdout).byModality).toEqual({ text: 0, audio: 0, video: 196, class: 0, separator: 0 });
   });
 });
 

@@ -58,13 +58,14 @@ the model
 
 what comes out
   --out F             the feature file: features [tokens, dim] f32, times [tokens, 2] f64 seconds,
-                      modality [tokens] u8 (0 text, 1 audio, 2 video or image, 255 separator);
+                      modality [tokens] u8 (0 text, 1 audio, 2 video or image, 254 class token, 255 separator);
                       with the ending .npy three files, F.npy, F.times.npy and F.modality.npy
   --resume            go on with what an interrupted run of the same command left (F.partial …)
   --checkpoint N      seconds after which, and in steps of which, there is something to go on with
                       (default 30); a run that stops before leaves nothing, unless it is killed
-  --pool P            one row per token (default); frame: the mean over a picture's patches; or a number of
-                      seconds: the mean per window of that length and modality
+  --pool P            one row per token (default); frame: the mean over a picture's patches; a number of
+                      seconds: the mean per window of that length and modality; or class: the model's
+                      class token, one row for the whole
   --page F            the page to look at (default: beside the feature file, .html)
   --no-page           no page
   --json              a summary as one JSON object

@@ -2,6 +2,8 @@ import { clock, count, ratio, wait } from "./format.js";
 
 /** What is known of a run, as the SDK reports it. */
 export interface ProgressState {
+  /** "count" where tokens are counted before they are encoded. */
+  stage?: string;
   mediaSeconds: number;
   totalMediaSeconds?: number;
   tokens: number;
@@ -11,13 +13,14 @@ export interface ProgressState {
 
 /** `01:12:40 / 03:00:00  41x realtime  eta 2m`; in tokens where the sources have no length in time. */
 export function formatProgress(state: ProgressState): string {
-  const { mediaSeconds, totalMediaSeconds, tokens, totalTokens, elapsedSeconds } = state;
+  const { stage, mediaSeconds, totalMediaSeconds, tokens, totalTokens, elapsedSeconds } = state;
   const timed = mediaSeconds > 0 || (totalMediaSeconds ?? 0) > 0;
   const done = timed ? mediaSeconds : tokens;
   const total = timed ? totalMediaSeconds : totalTokens;
+  const counting = stage === "count" ? "counting  " : "";
   const place = timed
-    ? `${clock(done)} / ${total === undefined ? "--:--:--" : clock(total)}`
-    : `${count(done)} / ${total === undefined ? "?" : count(total)} tokens`;
+    ? `${counting}${clock(done)} / ${total === undefined ? "--:--:--" : clock(total)}`
+    : `${counting}${count(done)} / ${total === undefined ? "?" : count(total)} tokens`;
   if (done <= 0 || elapsedSeconds <= 0) return `${place}  starting`;
   const rate = done / elapsedSeconds;
   const speed = timed ? `  ${ratio(rate)}x realtime` : "";

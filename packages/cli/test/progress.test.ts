@@ -21,6 +21,11 @@ describe("the words of progress", () => {
     expect(formatProgress(state)).toBe("1,000 / 4,000 tokens  eta 6s");
   });
 
+  it("tell counting from encoding", () => {
+    const state = { stage: "count", mediaSeconds: 20, totalMediaSeconds: 60, tokens: 9, elapsedSeconds: 10 };
+    expect(formatProgress(state)).toBe("counting  00:00:20 / 00:01:00  2x realtime  eta 20s");
+  });
+
   it("never promise less than no time", () => {
     const state = { mediaSeconds: 11, totalMediaSeconds: 10, tokens: 1, elapsedSeconds: 1 };
     expect(formatProgress(state)).toContain("eta 0s");

@@ -1,6 +1,7 @@
 import { type EncoderChunk, type EncoderConfig, modalityRows, patchesPerTubelet } from "@krait/nn";
 import {
   createTokenColumns,
+  isMark,
   modalityCodes,
   partLength,
   type RunPart,
@@ -53,10 +54,10 @@ export async function* assembleChunks(
     if (left > 0) {
       const count = partLength(part);
       left -= count;
-      if (left >= 0 || part.modality === modalityCodes.separator) continue;
+      if (left >= 0 || isMark(part)) continue;
       part = { ...part, from: part.to + left };
     }
-    if (part.modality === modalityCodes.separator) {
+    if (isMark(part)) {
       pending.push(part);
       tokens++;
     } else {
@@ -127,6 +128,7 @@ function assemble(
   let melRows = 0;
   let textIds = 0;
   for (const part of parts) {
+    if (isMark(part)) continue;
     if (part.modality === modalityCodes.video) {
       if (!tubelets.has(part.block)) tubelets.set(part.block, tubelets.size);
     } else if (part.modality === modalityCodes.audio) {
@@ -134,23 +136,23 @@ function assemble(
         (part.block.payload as { values: Float32Array }).values.subarray(part.from * melWidth, part.to * melWidth),
       );
       melRows += part.to - part.from;
-    } else if (part.modality === modalityCodes.text) {
+    } else {
       ids.push((part.block.payload as Int32Array).subarray(part.from, part.to));
       textIds += part.to - part.from;
     }
   }
 
-  // Rows of the chunk: all patches, then mel rows, then text, then the separator (EncoderChunk.rows).
+  // Rows of the chunk: all patches, then mel rows, then text, then the zeros of separators and the class token (EncoderChunk.rows).
   const melStart = tubelets.size * perTubelet;
   const textStart = melStart + melRows;
-  const separatorRow = textStart + textIds;
+  const zeros = textStart + textIds;
   const next = { audio: melStart, text: textStart };
   let at = 0;
   for (const part of parts) {
     const count = writeTokenColumns(part, columns, at);
-    if (part.modality === modalityCodes.separator) {
-      rows[at] = separatorRow;
-      modality[at] = modalityRows.separator;
+    if (isMark(part)) {
+      rows[at] = zeros;
+      modality[at] = part.modality === modalityCodes.class ? modalityRows.class : modalityRows.separator;
     } else {
       const first = firstRow(part, tubelets, perTubelet, next);
       for (let i = 0; i < count; i++) rows[at + i] = first + i;

@@ -39,14 +39,14 @@ export interface EncodeFileResult {
   /** Rows of the file: tokens, or what they were pooled to; so too `byModality`. */
   tokens: number;
   dim: number;
-  byModality: { text: number; audio: number; video: number; separator: number };
+  byModality: { text: number; audio: number; video: number; class: number; separator: number };
   mediaSeconds: number;
   elapsedSeconds: number;
   /** Tokens that an interrupted run had encoded. */
   resumedTokens: number;
 }
 
-const names = { 0: "text", 1: "audio", 2: "video", 255: "separator" } as const;
+const names = { 0: "text", 1: "audio", 2: "video", 254: "class", 255: "separator" } as const;
 
 /**
  * Encodes sources into a feature file and, if asked, a page to look at. Memory does not grow with the input's length.
@@ -82,7 +82,7 @@ export async function encodeFile(
     options: { ...job.options, ...(pool !== undefined && { pool }) },
     resumeRows: earlier?.rows,
   }).finally(() => earlier?.partial.close());
-  const totals = { byModality: { text: 0, audio: 0, video: 0, separator: 0 }, mediaSeconds: 0 };
+  const totals = { byModality: { text: 0, audio: 0, video: 0, class: 0, separator: 0 }, mediaSeconds: 0 };
   const take = async (part: FeaturePart) => {
     if (page) await addToPage(page, part);
     for (let i = 0; i < part.count; i++) {

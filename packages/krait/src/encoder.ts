@@ -23,9 +23,10 @@ import { type Device, openDevice } from "@krait/runtime";
 import { createLogMel, type LogMel, type TextTokenizer } from "@krait/tokenizers";
 import { z } from "zod";
 import { assembleChunks } from "./assemble.js";
+import { checkPool, checkSessionClass, classTokenOf, openWholeSequence } from "./class-token.js";
 import { type FeaturePart, type Features, joinParts } from "./features.js";
 import { openTokenizer } from "./open-tokenizer.js";
-import { openSequence, type Taps } from "./pipeline.js";
+import type { Taps } from "./pipeline.js";
 import { createPooler, type Pool, type Pooler, type PoolerState, poolParts, poolSchema } from "./pool.js";
 import { type Prediction, predictTokens } from "./predict.js";
 import { builtInConfig, seededDigest } from "./random-encoder.js";
@@ -86,8 +87,8 @@ export interface EncodeOptions {
   /** Looks on at frames, samples and text. */
   taps?: Taps | undefined;
   /**
-   * What a row stands for: each token (default); "frame", the mean of a tubelet's patches or of a text without times; or seconds, the mean
-   * per window of that length and modality.
+   * What a row stands for: each token (default); "frame", the mean of a tubelet's patches or of a text without times; seconds, the mean
+   * per window of that length and modality; or "class", the class token alone.
    */
   pool?: Pool | undefined;
   /** The sequence to go on with; a new one when absent. */
@@ -98,6 +99,8 @@ export interface EncodeOptions {
 export interface RunState {
   /** Tokens encoded. */
   tokens: number;
+  /** Tokens of the whole sequence without its class token, where they were counted. */
+  length: number | undefined;
   snapshot: Snapshot;
   pooler: PoolerState | undefined;
 }
@@ -236,8 +239,13 @@ export class Encoder implements Closable {
     return predictTokens(sources, { config: this.config, tokenizer: this.tokenizer, limits: this.limits, signal });
   }
 
-  /** A sequence of its own: it can be snapshot, restored and forked, and goes on from call to call of `stream()`. */
-  open(): Promise<Session> {
+  /**
+   * A sequence of its own: it can be snapshot, restored and forked, and goes on from call to call of `stream()`.
+   *
+   * @throws UsageError (CLASS_TOKEN_SESSION) for a model whose class token stands in the middle of a sequence or last
+   */
+  async open(): Promise<Session> {
+    checkSessionClass(this.config);
     return this.native.open();
   }
 
@@ -274,7 +282,8 @@ export class Encoder implements Closable {
    * part is computed the next is decoded and tokenized; nothing is read ahead of a consumer that holds back by more than that.
    *
    * @throws UsageError (NOT_CAUSAL) where a layer looks ahead and the sequence does not fit into one chunk, or a session is given,
-   * (POOL_ORDER) for `pool: "frame"` in temporal order
+   * (POOL_ORDER) for `pool: "frame"` in temporal order, (POOL_CLASS) for `pool: "class"` without a class token that has seen the sequence,
+   * (LENGTH_UNKNOWN) for a class token in the middle of a stream longer than a chunk
    */
   async *stream(sources: readonly Source[], options: EncodeOptions = {}): AsyncGenerator<FeaturePart, void, undefined> {
     yield* this.streamFrom(sources, options, {});
@@ -287,12 +296,7 @@ export class Encoder implements Closable {
     { from, checkpoint }: StreamInternals,
   ): AsyncGenerator<FeaturePart, void, undefined> {
     const pool = parseOptions(poolSchema.default("token"), options.pool, "the option pool");
-    if (pool === "frame" && this.config.sequence.order === "temporal") {
-      throw new UsageError(expected('"token" or seconds', "the option pool", pool), {
-        code: "POOL_ORDER",
-        hint: "In temporal order a picture's patches do not stand together: pool by the seconds of a picture instead.",
-      });
-    }
+    checkPool(pool, this.config, !this.native.stack.isCausal);
     const pooler = pool === "token" ? undefined : createPooler(pool, this.config.sequence.windowSeconds);
     if (from?.pooler) pooler?.restore(from.pooler);
     const tokens = this.streamTokens(sources, options, { from, checkpoint }, pooler);
@@ -316,7 +320,13 @@ export class Encoder implements Closable {
     }
     if (options.session || from) this.native.stack.expectCausal("a sequence to go on with");
     let done = from?.tokens ?? 0;
-    const report = onProgress ? await this.reporter(sources, onProgress, signal, done) : undefined;
+    const config = { ...this.config, sequence: { ...this.config.sequence } };
+    config.sequence.classToken = classTokenOf(config, options.session?.position ?? 0);
+    const needsLength = config.sequence.classToken === "middle" && this.native.stack.isCausal;
+    const { tokenizer, logMel, limits, threads } = this;
+    const prediction =
+      onProgress || needsLength ? await predictTokens(sources, { config, tokenizer, limits, signal }) : undefined;
+    const report = onProgress && prediction ? reporter(prediction, onProgress, done) : undefined;
     const session = await this.sessionFor(options);
     // A GPU begins the next chunk while this one's features are taken in. A caller's own session stays at the tokens that were given out.
     const depth = this.device.kind === "cuda" && !options.session ? 2 : 1;
@@ -325,22 +335,26 @@ export class Encoder implements Closable {
     const onAbort = () => leaving.abort(signal?.reason);
     if (signal?.aborted) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
-    const sequence = openSequence(sources, {
-      config: this.config,
-      logMel: this.logMel,
-      tokenizer: this.tokenizer,
-      limits: this.limits,
-      threads: this.threads,
-      taps,
-      signal: leaving.signal,
-    });
+    const length = { tokens: from?.length };
+    const sequence = openWholeSequence(
+      sources,
+      { config, logMel, tokenizer, limits, threads, taps, signal: leaving.signal },
+      {
+        chunkTokens: this.native.maxTokens,
+        looksAhead: !this.native.stack.isCausal,
+        prediction,
+        length,
+        onCount: report?.counted,
+      },
+    );
     let kept = done;
     const pause = checkpoint &&
       session && {
         due: () => done > kept && checkpoint.due(),
         take: async () => {
           kept = done;
-          await checkpoint.take({ tokens: done, snapshot: await session.snapshot(), pooler: pooler?.save() });
+          const snapshot = await session.snapshot();
+          await checkpoint.take({ tokens: done, length: length.tokens, snapshot, pooler: pooler?.save() });
         },
       };
     const chunks = assembleChunks(sequence, this.config, this.native.maxTokens, done);
@@ -354,7 +368,7 @@ export class Encoder implements Closable {
         const { value: part } = await parts.next();
         if (!part) return;
         done += part.count;
-        report?.(part);
+        report?.encoded(part);
         yield part;
       }
     } finally {
@@ -395,31 +409,28 @@ export class Encoder implements Closable {
     this.streaming.add(session);
     return session;
   }
+}
 
-  private async reporter(
-    sources: readonly Source[],
-    listener: ProgressListener,
-    signal: AbortSignal | undefined,
-    done: number,
-  ) {
-    const begun = performance.now();
-    const prediction = await this.predict(sources, { signal });
-    let tokens = done;
-    let mediaSeconds = 0;
-    const emit = () =>
-      listener({
-        stage: "encode",
-        mediaSeconds,
-        tokens,
-        totalTokens: prediction.tokens,
-        elapsedSeconds: (performance.now() - begun) / 1000,
-        ...(prediction.seconds !== undefined && { totalMediaSeconds: prediction.seconds }),
-      });
-    emit();
-    return (part: FeaturePart) => {
+/** Tells a listener how far the encoding of a sequence is, or the counting of its tokens before. */
+function reporter(prediction: Prediction, listener: ProgressListener, done: number) {
+  const begun = performance.now();
+  let tokens = done;
+  let mediaSeconds = 0;
+  const emit = (stage: "count" | "encode", at: { tokens: number; mediaSeconds: number }) =>
+    listener({
+      stage,
+      ...at,
+      totalTokens: prediction.tokens,
+      elapsedSeconds: (performance.now() - begun) / 1000,
+      ...(prediction.seconds !== undefined && { totalMediaSeconds: prediction.seconds }),
+    });
+  emit("encode", { tokens, mediaSeconds });
+  return {
+    counted: (counted: number, seconds: number) => emit("count", { tokens: counted, mediaSeconds: seconds }),
+    encoded(part: FeaturePart) {
       tokens += part.count;
       for (let i = 0; i < part.count; i++) if (part.end[i]! > mediaSeconds) mediaSeconds = part.end[i]!;
-      emit();
-    };
-  }
+      emit("encode", { tokens, mediaSeconds });
+    },
+  };
 }

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { limitsSchema, parseOptions } from "@krait/core";
 import { imageFolder, type MediaInfo, type MediaInput } from "@krait/media";
-import { attentionBytesPerToken, type EncoderConfig, openCheckpoint, planEncoderMemory } from "@krait/nn";
+import { attentionBytesPerToken, type EncoderConfig, openCheckpoint, planEncoderMemory, Stack } from "@krait/nn";
 import { z } from "zod";
 import { chosenStream } from "./decoder-sharing.js";
 import { type LoadEncoderOptions, loadSchema, type ModelChoice, seeded } from "./encoder.js";
@@ -98,12 +98,16 @@ export async function estimate(
     contextTokens: maxTokens ?? tokens,
     slots,
   });
+  // Read twice at a time: held at the first run's tokens while all are counted.
+  const isMiddle = config.sequence.classToken === "middle";
+  const counts = isMiddle && !exact && tokens > chunkTokens && new Stack(config.stack).isCausal;
+  const decoder = await decoderBytes(sources, probes, threads);
   const memory = {
     weights: planned.weightBytes,
     states: planned.stateBytes * slots,
     arena: planned.arenaBytes,
     media: mediaBytes(sources, config, chunkTokens),
-    decoder: await decoderBytes(sources, probes, threads),
+    decoder: counts ? 2 * decoder : decoder,
     process: RUNTIME_BYTES + COLLECTOR_BYTES,
   };
   return {
@@ -150,7 +154,9 @@ async function decoderBytes(
 /** One window of every source, as decoded and as tokens, the chunks being filled and run, and features on their way out. */
 function mediaBytes(sources: readonly Source[], config: EncoderConfig, chunkTokens: number): number {
   const { video, audio } = config.inputs;
-  const { windowSeconds } = config.sequence;
+  const { windowSeconds, classToken } = config.sequence;
+  // To find the middle, those of another are held.
+  const chunks = classToken === "middle" ? 3 : 2;
   let bytes = 2 * chunkTokens * config.stack.width * Float32Array.BYTES_PER_ELEMENT;
   for (const source of sources) {
     if (source.kind === "video" && video) {
@@ -160,10 +166,10 @@ function mediaBytes(sources: readonly Source[], config: EncoderConfig, chunkToke
       const frames = count ?? fps * windowSeconds;
       const patches = (video.width / video.patch) * (video.height / video.patch);
       const inChunk = (Math.ceil(chunkTokens / patches) + 1) * video.tubelet;
-      bytes += frame * (2 * (Math.ceil(frames) + video.tubelet) + 2 * inChunk);
+      bytes += frame * (2 * (Math.ceil(frames) + video.tubelet) + chunks * inChunk);
     } else if (source.kind === "audio" && audio) {
       const samples = SAMPLE_RATE * windowSeconds * Float32Array.BYTES_PER_ELEMENT;
-      bytes += 2 * samples + 2 * chunkTokens * audio.stack * audio.melBins * Float32Array.BYTES_PER_ELEMENT;
+      bytes += 2 * samples + chunks * chunkTokens * audio.stack * audio.melBins * Float32Array.BYTES_PER_ELEMENT;
     }
   }
   return Math.ceil(bytes);

@@ -17,7 +17,7 @@ export interface FeatureFileOptions {
 
 /**
  * Writes features as they come: `features` [tokens, dim] f32, `times` [tokens, 2] f64 seconds and `modality` [tokens] u8 (0 text, 1 audio,
- * 2 video or image, 255 separator), as safetensors or, for a name that ends in .npy, as three npy files. The result appears under its name
+ * 2 video or image, 254 class token, 255 separator), as safetensors or, for a name that ends in .npy, as three npy files. The result appears under its name
  * when it is whole; until then rows lie in `path.partial…`, which `inspectFeatures()` reads.
  */
 export class FeatureFileWriter {

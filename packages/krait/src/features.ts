@@ -4,7 +4,7 @@ import { modalityName, type TokenColumns } from "@krait/tokenizers";
 
 /** One token of the sequence. Times are seconds on the source's timeline. */
 export interface Token {
-  modality: "text" | "audio" | "video" | "separator";
+  modality: "text" | "audio" | "video" | "class" | "separator";
   start: number;
   end: number;
   /** Place of a patch in its frame; 0 for other modalities. */
@@ -19,7 +19,7 @@ export interface FeaturePart {
   features: Float32Array;
   start: Float64Array;
   end: Float64Array;
-  /** 0 text, 1 audio, 2 video or image, 255 separator. */
+  /** 0 text, 1 audio, 2 video or image, 254 class token, 255 separator. */
   modality: Uint8Array;
   row: Uint16Array;
   column: Uint16Array;

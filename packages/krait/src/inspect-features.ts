@@ -13,7 +13,7 @@ export interface FeatureReport {
   dim: number;
   dtype: string;
   /** Tokens per modality; absent where the file names none (a front end alone wrote it). */
-  byModality?: { text: number; audio: number; video: number; separator: number };
+  byModality?: { text: number; audio: number; video: number; class: number; separator: number };
   /** Seconds: the earliest start and the latest end; absent for a file without tokens or times. */
   span?: { start: number; end: number };
   /** Empty for npy, which has no place for it. */
@@ -47,7 +47,7 @@ export async function inspectFeatures(
   try {
     const { tokens, dim, dtype, hasTimes, hasModality } = shapeOf(file);
     const options = signal ? { signal } : {};
-    const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
+    const byModality = { text: 0, audio: 0, video: 0, class: 0, separator: 0 };
     let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
     for (let from = 0; from < tokens; from += ROWS) {
       const to = Math.min(tokens, from + ROWS);

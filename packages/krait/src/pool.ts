@@ -1,13 +1,14 @@
 import { setImmediate as breathe } from "node:timers/promises";
-import { windowOf } from "@krait/tokenizers";
+import { modalityCodes, windowOf } from "@krait/tokenizers";
 import { z } from "zod";
 import type { FeaturePart } from "./features.js";
 
 /**
  * What one row stands for: "token" leaves the sequence as it is; "frame" is the mean over neighbouring tokens of one modality with the
- * same start and end (a tubelet's patches, a text without times); a number is the mean per modality over windows [k·n, (k+1)·n) of n seconds.
+ * same start and end (a tubelet's patches, a text without times); a number is the mean per modality over windows [k·n, (k+1)·n) of n seconds;
+ * "class" is the class token alone.
  */
-export const poolSchema = z.union([z.literal("token"), z.literal("frame"), z.number().min(1e-3).max(1e6)]);
+export const poolSchema = z.union([z.enum(["token", "frame", "class"]), z.number().min(1e-3).max(1e6)]);
 export type Pool = z.output<typeof poolSchema>;
 
 /** Numbers that are added up before the event loop gets its turn. */
@@ -26,11 +27,12 @@ export interface Row {
 
 /**
  * Pools parts as they come. What is held is one row, or those of one window of the sequence. A row's start is the earliest of its tokens and
- * its end the latest; separators are pooled as a modality of their own. Rows of windows are ordered by window, then by first token.
+ * its end the latest; separators and the class token are pooled as modalities of their own. Rows of windows are ordered by window, then by first token.
  *
  * @param windowSeconds of the sequence: no token behind a border k·w starts before it
  */
 export function createPooler(pool: Exclude<Pool, "token">, windowSeconds: number): Pooler {
+  if (pool === "class") return new ClassPooler();
   return pool === "frame" ? new FramePooler() : new WindowPooler(pool, windowSeconds);
 }
 
@@ -73,37 +75,69 @@ export interface PoolerState {
 
 class FramePooler implements Pooler {
   private open: Row | undefined;
+  /** The class token, where it parts the tokens of the open row. */
+  private parting: Row[] = [];
   private place = -1;
   private done: Row[] = [];
 
   save(): PoolerState {
-    return { rows: this.open ? [this.open] : [], mark: this.place };
+    return { rows: this.open ? [this.open, ...this.parting] : [], mark: this.place };
   }
 
   restore({ rows, mark }: PoolerState): void {
-    [this.open] = rows;
+    [this.open, ...this.parting] = rows;
     this.place = mark;
   }
 
   add(part: FeaturePart, i: number): void {
     const { open } = this;
+    if (part.modality[i] === modalityCodes.class) {
+      const row = rowOf(part, i, 0);
+      addTo(row, part, i);
+      (open ? this.parting : this.done).push(row);
+      return;
+    }
     // Tubelets of two sources may have equal times: in a new one the patches begin again.
     const place = part.row[i]! * 65536 + part.column[i]!;
-    const again = part.modality[i] === 2 && place <= this.place;
+    const again = part.modality[i] === modalityCodes.video && place <= this.place;
     const same =
       open?.modality === part.modality[i] && open?.start === part.start[i] && open?.end === part.end[i] && !again;
     this.place = place;
     if (!same) {
-      if (open) this.done.push(open);
+      this.end();
       this.open = rowOf(part, i, 0);
     }
     addTo(this.open!, part, i);
   }
 
   end(): void {
-    if (this.open) this.done.push(this.open);
+    if (this.open) this.done.push(this.open, ...this.parting);
     this.open = undefined;
+    this.parting = [];
   }
+
+  take(): Row[] {
+    return this.done.splice(0);
+  }
+}
+
+class ClassPooler implements Pooler {
+  private done: Row[] = [];
+
+  save(): PoolerState {
+    return { rows: [], mark: 0 };
+  }
+
+  restore(): void {}
+
+  add(part: FeaturePart, i: number): void {
+    if (part.modality[i] !== modalityCodes.class) return;
+    const row = rowOf(part, i, 0);
+    addTo(row, part, i);
+    this.done.push(row);
+  }
+
+  end(): void {}
 
   take(): Row[] {
     return this.done.splice(0);

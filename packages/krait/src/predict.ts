@@ -1,6 +1,6 @@
 import type { Limits } from "@krait/core";
 import { checkDuration, imageFolder, type MediaInfo, type MediaInput, probe, type StreamInfo } from "@krait/media";
-import { type EncoderConfig, patchesPerTubelet } from "@krait/nn";
+import { type EncoderConfig, hasClassToken, patchesPerTubelet } from "@krait/nn";
 import { predictAudioTokens, predictSeparators, type StartSpan, type TextTokenizer } from "@krait/tokenizers";
 import { chosenStream } from "./decoder-sharing.js";
 import { videoOptions } from "./pipeline.js";
@@ -14,7 +14,7 @@ export interface Prediction {
   exact: boolean;
   /** Seconds of media, the longest source. */
   seconds: number | undefined;
-  byModality: { text: number; audio: number; video: number; separator: number };
+  byModality: { text: number; audio: number; video: number; class: number; separator: number };
 }
 
 export interface PredictOptions {
@@ -39,7 +39,7 @@ export async function predictTokens(
   { config, tokenizer, limits, signal, probes = new Map() }: PredictOptions,
 ): Promise<Prediction> {
   checkSources(sources);
-  const byModality = { text: 0, audio: 0, video: 0, separator: 0 };
+  const byModality = { text: 0, audio: 0, video: 0, class: 0, separator: 0 };
   const spans: StartSpan[] = [];
   let exact = true;
   let seconds: number | undefined;
@@ -90,7 +90,10 @@ export async function predictTokens(
   }
   if (config.sequence.separators)
     byModality.separator = predictSeparators(spans, config.sequence.windowSeconds, untimed);
-  const tokens = Object.values(byModality).reduce((a, b) => a + b, 0);
+  const sum = () => Object.values(byModality).reduce((a, b) => a + b, 0);
+  // A sequence without tokens has no place for one.
+  if (hasClassToken(config) && sum() > 0) byModality.class = 1;
+  const tokens = sum();
   return { tokens, exact, seconds, byModality };
 }
 

@@ -10,7 +10,10 @@ import { fileOfSource, type Source } from "./sources.js";
 import { version } from "./version.js";
 
 /** What a run depends on: an interrupted one goes on only where all of it is the same. */
-export type RunIdentity = Record<"version" | "model" | "device" | "chunkTokens" | "pool" | "sources", unknown>;
+export type RunIdentity = Record<
+  "version" | "model" | "sequence" | "device" | "chunkTokens" | "pool" | "sources",
+  unknown
+>;
 
 /** An earlier run's rows and where it can go on. */
 export interface Resumable {
@@ -36,6 +39,8 @@ export async function runIdentity(
   return {
     version,
     model: encoder.model.sha256,
+    // The digest is that of the weights, which do not say in which order tokens come.
+    sequence: encoder.config.sequence,
     device: encoder.device.kind,
     chunkTokens: encoder.chunkTokens,
     pool: pool ?? "token",
@@ -73,13 +78,14 @@ const notesSchema = z.strictObject({
   rows: z.number().int().nonnegative(),
   tokens: z.number().int().nonnegative(),
   position: z.number().int().nonnegative(),
+  length: z.number().int().nonnegative().optional(),
   layout: z.string(),
   pooler: z.strictObject({ rows: z.array(rowSchema), mark: z.number().nullable() }).optional(),
 });
 
 /** Writes where a run is, whole or not at all, beside its rows. Throws what `writeSafetensors` throws. */
 export async function saveRunState(out: string, identity: RunIdentity, rows: number, state: RunState): Promise<void> {
-  const { snapshot, tokens, pooler } = state;
+  const { snapshot, tokens, length, pooler } = state;
   const tensors: Record<string, TensorToWrite> = {};
   for (const [name, data] of Object.entries(snapshot.states))
     tensors[`state.${name}`] = { dtype: "u8", shape: [data.length], data };
@@ -94,6 +100,7 @@ export async function saveRunState(out: string, identity: RunIdentity, rows: num
     rows,
     tokens,
     position: snapshot.position,
+    ...(length !== undefined && { length }),
     layout: snapshot.layout,
     // JSON has no infinity: a pooler that has seen nothing has no mark.
     ...(pooler && {
@@ -139,7 +146,7 @@ export async function loadRunState(out: string, identity: RunIdentity): Promise<
     if (name.startsWith("state.")) states[name.slice("state.".length)] = data as Uint8Array;
   const snapshot = { position: notes.position, layout: notes.layout, states };
   const pooler = notes.pooler && poolerState(out, notes.pooler, tensors["pooler.sums"]);
-  return { partial, rows: notes.rows, state: { tokens: notes.tokens, snapshot, pooler } };
+  return { partial, rows: notes.rows, state: { tokens: notes.tokens, length: notes.length, snapshot, pooler } };
 }
 
 function poolerState(

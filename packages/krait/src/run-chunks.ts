@@ -1,6 +1,6 @@
-import { expected, UsageError } from "@krait/core";
 import type { EncoderModel, Session } from "@krait/nn";
 import type { AssembledChunk } from "./assemble.js";
+import { tooLongForARun } from "./class-token.js";
 import { type FeaturePart, featurePart } from "./features.js";
 
 export interface RunChunksOptions {
@@ -74,16 +74,7 @@ export async function* runWhole(
     const { chunk, columns } = first.value;
     const features = await model.run(chunk, [], signal);
     const more = await chunks.next();
-    if (!more.done) {
-      throw new UsageError(
-        expected(
-          `a sequence of at most ${model.maxTokens} tokens`,
-          "a stack with layers that look ahead",
-          "a longer one",
-        ),
-        { code: "NOT_CAUSAL", hint: "It is run whole: load the encoder with a larger chunkTokens, or give it less." },
-      );
-    }
+    if (!more.done) throw tooLongForARun(model.maxTokens);
     yield featurePart(features, model.dim, columns);
   } finally {
     await chunks.return();

@@ -5,20 +5,20 @@ import { describe, expect, it } from "vitest";
 import { folderOfTests } from "../../../test/fixtures.js";
 
 const at = folderOfTests();
-const features = { dtype: "f32", shape: [3, 2], data: new Float32Array(6) } as const;
-const times = { dtype: "f64", shape: [3, 2], data: Float64Array.of(1, 1.5, 0.25, 4, 2, 2) } as const;
+const features = { dtype: "f32", shape: [4, 2], data: new Float32Array(8) } as const;
+const times = { dtype: "f64", shape: [4, 2], data: Float64Array.of(1, 1.5, 0.25, 4, 2, 2, 3, 3) } as const;
 
 describe("inspectFeatures()", () => {
   it("tells tokens, dimensions, modalities, dtype and the span of time", async () => {
     const path = at("whole.safetensors");
-    const modality = { dtype: "u8", shape: [3], data: Uint8Array.of(1, 2, 255) } as const;
+    const modality = { dtype: "u8", shape: [4], data: Uint8Array.of(1, 2, 255, 254) } as const;
     await writeSafetensors(path, { features, times, modality }, { "model.name": "m" });
     expect(await inspectFeatures(path)).toEqual({
       kind: "features",
-      tokens: 3,
+      tokens: 4,
       dim: 2,
       dtype: "f32",
-      byModality: { text: 0, audio: 1, video: 1, separator: 1 },
+      byModality: { text: 0, audio: 1, video: 1, class: 1, separator: 1 },
       span: { start: 0.25, end: 4 },
       metadata: { "model.name": "m" },
     });
@@ -28,7 +28,7 @@ describe("inspectFeatures()", () => {
     const path = at("front-end.safetensors");
     await writeSafetensors(path, { features, times });
     const report = await inspectFeatures(path);
-    expect(report).toMatchObject({ tokens: 3, dim: 2 });
+    expect(report).toMatchObject({ tokens: 4, dim: 2 });
     expect(report).not.toHaveProperty("byModality");
   });
 

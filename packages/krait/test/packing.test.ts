@@ -19,6 +19,7 @@ const config = parseEncoderConfig({
   model_type: "krait_encoder",
   version: 1,
   inputs: { video: { width: 32, height: 32, patch: 16 }, audio: { stack: 2 }, text: {} },
+  sequence: { classToken: "middle" },
   stack: {
     width: 32,
     layout: "(M2 A)x2",
@@ -32,7 +33,7 @@ const perTubelet = patchesPerTubelet(video);
 const tubeletBytes = video.tubelet * video.height * video.width * 3;
 const melWidth = audio.stack * audio.melBins;
 
-/** Counts of a chunk's sources; its rows are numbered in this order, and the separator's comes last. */
+/** Counts of a chunk's sources; its rows are numbered in this order, and that of separators and class tokens comes last. */
 interface Sizes {
   patches: number;
   mel: number;
@@ -45,7 +46,7 @@ const sizesOf = (chunk: EncoderChunk): Sizes => ({
   text: chunk.textIds.length,
 });
 
-/** One sequence of random sources whose tokens come in any order, some of them separators. */
+/** One sequence of random sources whose tokens come in any order, some of them separators and class tokens. */
 function randomChunk(tokens: number): EncoderChunk {
   const tubelets = below(3);
   const frames = Uint8Array.from({ length: tubelets * tubeletBytes }, () => below(256));
@@ -71,7 +72,8 @@ function randomChunk(tokens: number): EncoderChunk {
 function modalityOf(row: number, { patches, mel, text }: Sizes): number {
   if (row < patches) return modalityRows.video;
   if (row < patches + mel) return modalityRows.audio;
-  return row < patches + mel + text ? modalityRows.text : modalityRows.separator;
+  if (row < patches + mel + text) return modalityRows.text;
+  return below(2) === 0 ? modalityRows.separator : modalityRows.class;
 }
 
 /** Several sequences as one run: sources of a kind lie together, so every row gets another number. */

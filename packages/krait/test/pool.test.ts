@@ -1,7 +1,7 @@
 import { audio, type FeaturePart, type Features, loadEncoder, type Pool, type Source, text, video } from "krait";
 import { beforeAll, describe, expect, it } from "vitest";
 import { built, folderOfTests, makeClip, relativeRms, tiny } from "../../../test/fixtures.js";
-import { createPooler, poolParts } from "../src/pool.js";
+import { createPooler, poolParts, type Row } from "../src/pool.js";
 
 interface Entry {
   modality: number;
@@ -81,6 +81,36 @@ describe("pooling", () => {
     for (const pool of ["frame", 0.5, 1, 3, 100] as const) {
       const whole = await pooled(sequence, pool);
       for (let size = 1; size < sequence.length; size++) expect(await pooled(sequence, pool, size)).toEqual(whole);
+    }
+  });
+
+  it("gives the class token a row of its own, which parts no other", async () => {
+    const parted = sequence.toSpliced(5, 0, { modality: 254, start: 0, end: 0, value: 6 });
+    const wanted = await pooled(sequence, "frame");
+    expect(await pooled(parted, "frame")).toEqual(wanted.toSpliced(3, 0, [254, 0, 0, 6]));
+    expect(await pooled(parted, "class")).toEqual([[254, 0, 0, 6]]);
+    expect(await pooled(sequence, "class")).toEqual([]);
+    const windows = await pooled(parted, 1);
+    expect(windows.filter(([modality]) => modality !== 254)).toEqual(await pooled(sequence, 1));
+  });
+
+  it("goes on from what was saved, after any token", async () => {
+    const parted = part(sequence.toSpliced(5, 0, { modality: 254, start: 0, end: 0, value: 6 }));
+    for (const pool of ["frame", "class", 0.5, 3] as const) {
+      const whole = createPooler(pool, 2);
+      let moved = createPooler(pool, 2);
+      const rows: Row[] = [];
+      for (let i = 0; i < parted.count; i++) {
+        whole.add(parted, i);
+        moved.add(parted, i);
+        rows.push(...moved.take());
+        const saved = structuredClone(moved.save());
+        moved = createPooler(pool, 2);
+        moved.restore(saved);
+      }
+      whole.end();
+      moved.end();
+      expect([...rows, ...moved.take()], `${pool}`).toEqual(whole.take());
     }
   });
 

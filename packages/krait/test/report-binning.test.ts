@@ -149,13 +149,14 @@ describe("feature bins", () => {
     expect(bins.lane(0)!.sums[Math.floor(1 / bins.width) * DIM]).toBe(5);
   });
 
-  it("count separators and leave them out; leave out what is not finite", () => {
+  it("count separators and class tokens and leave them out; leave out what is not finite", () => {
     const bins = new FeatureBins(DIM, 64);
     bins.add(point(255, 1, 0, Number.NaN));
+    bins.add(point(254, 1, 0, 7));
     bins.add(point(1, 0, 1));
     bins.add(point(1, 1, 1, Number.NaN));
     bins.add(point(1, 1, 1, Number.POSITIVE_INFINITY));
-    expect(bins.tokens).toEqual({ text: 0, audio: 3, video: 0, separator: 1 });
+    expect(bins.tokens).toEqual({ text: 0, audio: 3, video: 0, class: 1, separator: 1 });
     expect(bins.nonFinite).toBe(2);
     expect(bins.lane(1)!.sums.every(Number.isFinite)).toBe(true);
   });

@@ -5,7 +5,13 @@ import { openSafetensors, sha256File, writeAtomically, writeSafetensors } from "
 import { refuseOutside } from "./checkpoints/model-folder.js";
 import { readPublishedConfig } from "./checkpoints/read-config.js";
 import { embeddingParameters } from "./embeddings.js";
-import { type EncoderConfig, parseEncoderConfigFile, planEncoderMemory } from "./encoder.js";
+import {
+  type ClassToken,
+  type EncoderConfig,
+  hasClassToken,
+  parseEncoderConfigFile,
+  planEncoderMemory,
+} from "./encoder.js";
 import type { ParameterSpec } from "./layers/index.js";
 import { Stack } from "./stack.js";
 import { checkWeights, type WeightSource } from "./weights.js";
@@ -22,7 +28,7 @@ export interface Checkpoint {
 /** The encoder's tensors, in the order of its config. */
 export function encoderParameters(config: EncoderConfig): ParameterSpec[] {
   const stack = new Stack(config.stack);
-  return [...embeddingParameters(config.inputs, stack.width), ...stack.blueprint().parameters];
+  return [...embeddingParameters(config.inputs, stack.width, hasClassToken(config)), ...stack.blueprint().parameters];
 }
 
 /**
@@ -53,6 +59,7 @@ export interface EncoderReport {
   layout: string;
   /** Modalities that it takes. */
   inputs: string[];
+  classToken: ClassToken;
   /** Elements of all tensors. */
   parameters: number;
   /** Bytes of the weights: as the file holds them, and as a program of either dtype keeps them. */
@@ -89,6 +96,7 @@ export async function inspectEncoder(
     width: stack.width,
     layout: typeof layout === "string" ? layout : layout.join(" "),
     inputs: Object.entries(config.inputs).flatMap(([name, input]) => (input ? [name] : [])),
+    classToken: config.sequence.classToken ?? "none",
     parameters: encoderParameters(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
     bytes: {
       stored: [...file.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),

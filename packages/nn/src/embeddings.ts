@@ -48,15 +48,15 @@ export const inputsSchema = z.strictObject({
 });
 export type InputsConfig = z.output<typeof inputsSchema>;
 
-/** Rows of `modality.weight`: what is added to every token of a modality. A separator is its row alone. */
-export const modalityRows = { text: 0, audio: 1, video: 2, separator: 3 } as const;
+/** Rows of `modality.weight`, and behind them `class.weight`: what is added to every token of a modality. A separator and the class token are their row alone. */
+export const modalityRows = { text: 0, audio: 1, video: 2, separator: 3, class: 4 } as const;
 
 /** Tokens of one tubelet. */
 export function patchesPerTubelet(video: z.output<typeof videoInputSchema>): number {
   return Math.floor(video.height / video.patch) * Math.floor(video.width / video.patch);
 }
 
-export function embeddingParameters(inputs: InputsConfig, width: number): ParameterSpec[] {
+export function embeddingParameters(inputs: InputsConfig, width: number, hasClass: boolean): ParameterSpec[] {
   const specs: ParameterSpec[] = [];
   const { video, audio, text } = inputs;
   const projection = (name: string, shape: readonly number[]): void => {
@@ -77,6 +77,7 @@ export function embeddingParameters(inputs: InputsConfig, width: number): Parame
     });
   }
   specs.push({ name: "modality.weight", shape: [4, width], dtype: "weight", init: normal(0.02) });
+  if (hasClass) specs.push({ name: "class.weight", shape: [1, width], dtype: "weight", init: normal(0.02) });
   return specs;
 }
 
@@ -88,14 +89,16 @@ export interface EmbeddingScope {
   dtype: "f32" | "bf16";
   /** dtype of the rows that come out: the residual stream's. */
   outDtype: "f32" | "bf16";
+  /** Whether there is a class token. */
+  hasClass: boolean;
 }
 
 /**
  * Program inputs of a chunk to token rows [T, width]. The chunk's sources are embedded each on its own, one after the other
- * (tubelets in full, mel rows, text ids, one row of zeros for separators), then gathered by `rows` into the order of the sequence.
+ * (tubelets in full, mel rows, text ids, one row of zeros for separators and the class token), then gathered by `rows` into the order of the sequence.
  */
 export function embedTokens(inputs: InputsConfig, scope: EmbeddingScope): Value {
-  const { graph, tensors, maxTokens, dtype, outDtype } = scope;
+  const { graph, tensors, maxTokens, dtype, outDtype, hasClass } = scope;
   const weight = (name: string) => tensors.get(name)!;
   const parts: Value[] = [];
   const { video, audio, text } = inputs;
@@ -129,8 +132,11 @@ export function embedTokens(inputs: InputsConfig, scope: EmbeddingScope): Value 
   parts.push(graph.input("separator", outDtype, [1, scope.tensors.get("modality.weight")!.inner(1)]));
   const all = concatenateRows(parts);
   const rows = graph.indices("rows", scope.tokens, 0, all.shape[0]!);
-  const modality = graph.indices("modality", scope.tokens, 0, 4);
+  const kinds = hasClass
+    ? concatenateRows([weight("modality.weight"), weight("class.weight")])
+    : weight("modality.weight");
+  const modality = graph.indices("modality", scope.tokens, 0, hasClass ? 5 : 4);
   const x = embedding({ table: all, ids: rows }).y;
-  const added = embedding({ table: weight("modality.weight"), ids: modality }, { outDtype }).y;
+  const added = embedding({ table: kinds, ids: modality }, { outDtype }).y;
   return binary({ a: x, b: added }, { kind: "add" }).y;
 }

@@ -16,6 +16,10 @@ import type { Session } from "./session.js";
 import { Stack, stackSchema } from "./stack.js";
 import type { WeightSource } from "./weights.js";
 
+const classTokens = ["none", "first", "middle", "last"] as const;
+/** Where the class token of an encoder stands. */
+export type ClassToken = (typeof classTokens)[number];
+
 /** config.json of an encoder. */
 export const encoderConfigSchema = z.strictObject({
   model_type: z.literal("krait_encoder"),
@@ -28,6 +32,8 @@ export const encoderConfigSchema = z.strictObject({
       separators: z.boolean().default(true),
       /** Of the pictures in a window: picture by picture (the default), or place by place, each through time. */
       order: z.enum(["spatial", "temporal"]).optional(),
+      /** One learned token in the whole sequence: none (the default), before all tokens, in their middle, or behind them. */
+      classToken: z.enum(classTokens).optional(),
     })
     .prefault({}),
   stack: stackSchema,
@@ -92,20 +98,29 @@ export interface EncoderChunk {
   textIds: Int32Array;
   /**
    * Per token, its row among all rows of the chunk: first the patches of all tubelets, then the mel rows, then the text ids, then
-   * the separator's one row.
+   * the one row of zeros that separators and the class token have.
    */
   rows: Int32Array;
-  /** Per token, a row of `modality.weight`. */
+  /** Per token, one of `modalityRows`. */
   modality: Int32Array;
+}
+
+/** Whether the sequences of an encoder hold a class token. */
+export function hasClassToken({ sequence }: EncoderConfig): boolean {
+  return (sequence.classToken ?? "none") !== "none";
 }
 
 function encoderProgram(config: EncoderConfig, modelDtype: "f32" | "bf16" = "f32") {
   const stack = new Stack(config.stack);
   const { parameters, states } = stack.blueprint();
-  const blueprint = { parameters: [...embeddingParameters(config.inputs, stack.width), ...parameters], states };
+  const hasClass = hasClassToken(config);
+  const blueprint = {
+    parameters: [...embeddingParameters(config.inputs, stack.width, hasClass), ...parameters],
+    states,
+  };
   const outDtype = stack.streamDType(modelDtype);
   const build = ({ graph, tokens, maxTokens, dtype, tensors, context }: ModelBuilder) => {
-    const x = embedTokens(config.inputs, { graph, tensors, tokens, maxTokens, dtype, outDtype });
+    const x = embedTokens(config.inputs, { graph, tensors, tokens, maxTokens, dtype, outDtype, hasClass });
     graph.output("features", stack.forward(graph, x, context, tensors, dtype));
   };
   return { stack, blueprint, outDtype, build };

@@ -18,11 +18,13 @@ export {
 } from "./embeddings.js";
 export {
   attentionBytesPerToken,
+  type ClassToken,
   type EncoderChunk,
   type EncoderConfig,
   type EncoderConfigInput,
   EncoderModel,
   encoderConfigSchema,
+  hasClassToken,
   parseEncoderConfig,
   planEncoderMemory,
 } from "./encoder.js";

@@ -79,7 +79,7 @@ export interface EncodePlan {
     maxTokens?: number;
   };
   /** Left out: every token. */
-  pool?: "token" | "frame" | number;
+  pool?: "token" | "frame" | "class" | number;
   quiet: boolean;
   json: boolean;
 }
@@ -188,11 +188,11 @@ function timesOption({ options }: Arguments): number[] | undefined {
   });
 }
 
-/** `token`, `frame` or seconds. */
-function poolOption(args: Arguments): "token" | "frame" | number | undefined {
+/** `token`, `frame`, `class` or seconds. */
+function poolOption(args: Arguments): "token" | "frame" | "class" | number | undefined {
   const given = args.options.get("pool");
-  if (given === undefined || given === "token" || given === "frame") return given;
-  if (Number.isNaN(Number.parseFloat(given))) throw invalid("pool", "token, frame or seconds", given);
+  if (given === undefined || given === "token" || given === "frame" || given === "class") return given;
+  if (Number.isNaN(Number.parseFloat(given))) throw invalid("pool", "token, frame, class or seconds", given);
   return numberOption(args, "pool", { min: 1e-3, max: 1e6 });
 }
 

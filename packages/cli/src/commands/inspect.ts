@@ -59,10 +59,16 @@ export const inspect: Command = async (argv, { print, signal }) => {
 
 /** What an encoder with a config of Krait's own is. */
 function describeOwn(folder: string, report: EncoderReport): string {
-  const { family, layout, width, inputs } = report;
+  const { family, layout, width, inputs, classToken } = report;
+  const place = {
+    none: "",
+    first: ", class token first",
+    middle: ", class token in the middle",
+    last: ", class token last",
+  };
   return [
     oneLine(folder),
-    `  ${family}: ${oneLine(layout)}; width ${count(width)}, takes ${inputs.join(", ")}`,
+    `  ${family}: ${oneLine(layout)}; width ${count(width)}, takes ${inputs.join(", ")}${place[classToken]}`,
     ...sizes(report),
     "",
   ].join("\n");

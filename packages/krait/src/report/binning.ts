@@ -1,7 +1,7 @@
 import { expected, UsageError } from "@krait/core";
 
 /** Codes of the feature file's `modality` tensor. */
-export const modalityCode = { text: 0, audio: 1, video: 2, separator: 255 } as const;
+export const modalityCode = { text: 0, audio: 1, video: 2, class: 254, separator: 255 } as const;
 
 /** A chunk of encoder output. Times in seconds. */
 export interface FeatureChunk {
@@ -38,10 +38,10 @@ const FIRST_WIDTH = 1 / 64;
  *
  * A token adds to each bin the share of its duration that lies in it (all of it, if its duration is zero), so merging two
  * neighbours gives what the wider bin would have gathered: the result does not depend on the chunks or on when widths doubled.
- * Text at one point in time before all else or after all else is untimed and pooled apart; separators are only counted.
+ * Text at one point in time before all else or after all else is untimed and pooled apart; separators and the class token are only counted.
  */
 export class FeatureBins {
-  readonly tokens = { text: 0, audio: 0, video: 0, separator: 0 };
+  readonly tokens = { text: 0, audio: 0, video: 0, class: 0, separator: 0 };
   /** Tokens left out because a feature was NaN or infinite. */
   nonFinite = 0;
   /** Seconds; the latest end of a timed token. */
@@ -92,8 +92,8 @@ export class FeatureBins {
     const tokens = modality.length;
     for (let from = 0; from < tokens; ) {
       const code = modality[from]!;
-      if (code === modalityCode.separator) {
-        this.tokens.separator++;
+      if (code === modalityCode.separator || code === modalityCode.class) {
+        this.tokens[code === modalityCode.class ? "class" : "separator"]++;
         from++;
         continue;
       }
@@ -205,8 +205,8 @@ export class FeatureBins {
     if (end.length !== tokens) fail(`${tokens} times`, "end", end.length);
     for (let i = 0; i < tokens; i++) {
       const code = modality[i]!;
-      if (code > modalityCode.video && code !== modalityCode.separator)
-        fail("a code of 0, 1, 2 or 255", `modality[${i}]`, code);
+      if (code > modalityCode.video && code !== modalityCode.separator && code !== modalityCode.class)
+        fail("a code of 0, 1, 2, 254 or 255", `modality[${i}]`, code);
       if (!Number.isFinite(start[i])) fail("a finite time", `start[${i}]`, start[i]);
       if (!Number.isFinite(end[i]) || end[i]! < start[i]!)
         fail(`a finite time from ${start[i]} on`, `end[${i}]`, end[i]);

@@ -1,5 +1,5 @@
 import { expected, UsageError } from "@krait/core";
-import type { SequencePart, TokenBlock, TokenSource } from "./types.js";
+import { isMark, type SequencePart, type TokenBlock, type TokenSource } from "./types.js";
 
 /** What is known of each token of a sequence, as columns. Modality holds the codes of `modalityCodes`. */
 export interface TokenColumns {
@@ -21,9 +21,9 @@ export function createTokenColumns(count: number): TokenColumns {
   };
 }
 
-/** Tokens in a part: 1 for a separator. */
+/** Tokens in a part: 1 for a separator and the class token. */
 export function partLength(part: SequencePart): number {
-  return part.modality === 255 ? 1 : part.to - part.from;
+  return isMark(part) ? 1 : part.to - part.from;
 }
 
 /** Writes a part's tokens into columns from token `at` on. Returns how many it wrote. Throws `UsageError` (COLUMNS_FULL). */
@@ -36,7 +36,7 @@ export function writeTokenColumns(part: SequencePart, target: TokenColumns, at: 
     });
   }
   target.modality.fill(part.modality, at, at + count);
-  if (part.modality === 255) {
+  if (isMark(part)) {
     target.start[at] = part.time;
     target.end[at] = part.time;
     target.row[at] = 0;

@@ -1,3 +1,4 @@
+export * from "./class-token.js";
 export * from "./columns.js";
 export * from "./interleave.js";
 export * from "./predict.js";

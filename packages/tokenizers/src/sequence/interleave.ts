@@ -1,7 +1,7 @@
 import { AbortedError, expected, parseOptions, throwIfAborted, UsageError } from "@krait/core";
 import { z } from "zod";
 import { Lane } from "./lane.js";
-import type { RunPart, SequencePart, SourceModality, TokenBlock, TokenSource } from "./types.js";
+import type { RunPart, SeparatorPart, SourceModality, TokenBlock, TokenSource } from "./types.js";
 import { lowerBound, upperBound, windowOf } from "./windows.js";
 
 export const interleaveOptionsSchema = z.strictObject({
@@ -45,7 +45,7 @@ export type PayloadOf<S> = S extends TokenSource<infer P> ? P : never;
 export function interleave<S extends TokenSource>(
   sources: readonly S[],
   options: InterleaveOptions = {},
-): AsyncGenerator<SequencePart<PayloadOf<S>>, void, undefined> {
+): AsyncGenerator<RunPart<PayloadOf<S>> | SeparatorPart, void, undefined> {
   const parsed = parseOptions(interleaveOptionsSchema, options, "interleave()");
   if (new Set(sources).size !== sources.length) {
     throw new UsageError(expected("different sources", "interleave()", "the same one twice"), {
@@ -53,13 +53,13 @@ export function interleave<S extends TokenSource>(
       hint: "An iterable can be read once; make a second source.",
     });
   }
-  return merge(sources, parsed) as AsyncGenerator<SequencePart<PayloadOf<S>>, void, undefined>;
+  return merge(sources, parsed) as AsyncGenerator<RunPart<PayloadOf<S>> | SeparatorPart, void, undefined>;
 }
 
 async function* merge(
   sources: readonly TokenSource[],
   { windowSeconds, separators, order, maxWindowTokens, signal }: z.output<typeof interleaveOptionsSchema>,
-): AsyncGenerator<SequencePart, void, undefined> {
+): AsyncGenerator<RunPart | SeparatorPart, void, undefined> {
   const lanes = sources.map((source, index) => new Lane(source, index, maxWindowTokens));
   const timed = lanes.filter((lane) => lane.timed);
   const firstTimed = timed[0]?.index ?? lanes.length;
@@ -68,11 +68,11 @@ async function* merge(
   const wait = <T>(work: Promise<T>): Promise<T> => abortable(work, signal);
 
   let started = false;
-  function* border(time: number): Generator<SequencePart> {
+  function* border(time: number): Generator<RunPart | SeparatorPart> {
     if (started && separators) yield { modality: 255, time };
     started = true;
   }
-  async function* untimed(lane: Lane, time: number): AsyncGenerator<SequencePart> {
+  async function* untimed(lane: Lane, time: number): AsyncGenerator<RunPart | SeparatorPart> {
     let block = await wait(lane.pull());
     if (block !== undefined) yield* border(time);
     while (block !== undefined) {

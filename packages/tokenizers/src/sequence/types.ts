@@ -1,10 +1,10 @@
 /** The code of a token's kind, as feature files store it (u8). An image counts as video. */
-export const modalityCodes = { text: 0, audio: 1, video: 2, separator: 255 } as const;
+export const modalityCodes = { text: 0, audio: 1, video: 2, class: 254, separator: 255 } as const;
 
 export type ModalityName = keyof typeof modalityCodes;
 export type Modality = (typeof modalityCodes)[ModalityName];
-/** What a source can hold: everything but separators, which only `interleave` makes. */
-export type SourceModality = Exclude<Modality, 255>;
+/** What a source can hold: everything but separators, which only `interleave` makes, and the class token, which `placeClassToken` does. */
+export type SourceModality = Exclude<Modality, 254 | 255>;
 
 const names = new Map<number, ModalityName>(
   Object.entries(modalityCodes).map(([name, code]) => [code, name as ModalityName]),
@@ -59,4 +59,15 @@ export interface SeparatorPart {
   readonly time: number;
 }
 
-export type SequencePart<P = unknown> = RunPart<P> | SeparatorPart;
+/** The class token. `time` is that of the place where it stands, in seconds: its start and its end. */
+export interface ClassPart {
+  readonly modality: 254;
+  readonly time: number;
+}
+
+export type SequencePart<P = unknown> = RunPart<P> | SeparatorPart | ClassPart;
+
+/** Whether a part is one token that no source holds. */
+export function isMark(part: SequencePart): part is SeparatorPart | ClassPart {
+  return part.modality === modalityCodes.separator || part.modality === modalityCodes.class;
+}

@@ -1,5 +1,6 @@
 import {
   createTokenColumns,
+  isMark,
   partLength,
   type SequencePart,
   type SourceModality,
@@ -79,14 +80,14 @@ export function source(
 
 export type Flat = [modality: number, id: number, start: number, end: number];
 
-/** One row per token; a separator's id is -1. */
+/** One row per token; the id of a separator and the class token is -1. */
 export function flatten(parts: readonly SequencePart<number[]>[]): Flat[] {
   const columns = createTokenColumns(parts.reduce((n, part) => n + partLength(part), 0));
   const ids: number[] = [];
   let at = 0;
   for (const part of parts) {
     at += writeTokenColumns(part, columns, at);
-    if (part.modality === 255) ids.push(-1);
+    if (isMark(part)) ids.push(-1);
     else ids.push(...part.block.payload.slice(part.from, part.to));
   }
   return ids.map((id, i) => [columns.modality[i]!, id, columns.start[i]!, columns.end[i]!]);

@@ -1,6 +1,12 @@
 import { KraitError } from "@krait/core";
 import { describe, expect, it } from "vitest";
-import { interleave, type SequencePart, type TokenBlock, tokenSource } from "../../src/sequence/index.js";
+import {
+  interleave,
+  type RunPart,
+  type SeparatorPart,
+  type TokenBlock,
+  tokenSource,
+} from "../../src/sequence/index.js";
 import { block, collect, flatten, random, source, tokens } from "./helpers.js";
 
 const run = async (sources: Parameters<typeof interleave<ReturnType<typeof source>>>[0], options = {}) =>
@@ -145,7 +151,7 @@ describe("bounds", () => {
     let window = -1;
     for (let i = 0; i < 60; i++) {
       const { value } = await parts.next();
-      const part = value as SequencePart<number[]>;
+      const part = value as RunPart<number[]> | SeparatorPart;
       window = Math.floor((part.modality === 255 ? part.time : part.block.start[part.from]!) / 2);
       expect(video.pulled).toBeLessThanOrEqual((window + 1) * 4 + 1);
       expect(audio.pulled).toBeLessThanOrEqual((window + 1) * 20 + 1);

@@ -19,7 +19,7 @@ export interface PageContent {
   meta: ParsedMeta;
   data: PageData;
   dim: number;
-  tokens: { text: number; audio: number; video: number; separator: number };
+  tokens: { text: number; audio: number; video: number; class: number; separator: number };
   untimedTokens: number;
   nonFinite: number;
   thumbnails: readonly Thumbnail[];

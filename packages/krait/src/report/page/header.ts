@@ -51,7 +51,7 @@ function model({ model: { name, random, seed, layout, parameters, sha256 } }: Pa
 }
 
 function numbers({ meta, data, dim, tokens }: PageContent): string {
-  const total = tokens.text + tokens.audio + tokens.video + tokens.separator;
+  const total = tokens.text + tokens.audio + tokens.video + tokens.class + tokens.separator;
   const { elapsedSeconds } = meta;
   const cells: [string, string, string][] = [];
   if (data.duration > 0) cells.push(["Length", duration(data.duration), ""]);
@@ -76,7 +76,7 @@ function rate(value: number): string {
 
 /** Shares of the modalities, drawn in SVG attributes since the page's policy forbids inline styles. */
 function tokenBar({ tokens, nonFinite }: PageContent): string {
-  const parts = (["video", "audio", "text", "separator"] as const).filter((name) => tokens[name] > 0);
+  const parts = (["video", "audio", "text", "class", "separator"] as const).filter((name) => tokens[name] > 0);
   const total = parts.reduce((sum, name) => sum + tokens[name], 0);
   if (total === 0) return "";
   let x = 0;
@@ -87,7 +87,7 @@ function tokenBar({ tokens, nonFinite }: PageContent): string {
     return bar;
   });
   const legend = parts.map((name) => {
-    const words = name === "separator" ? "separators" : name;
+    const words = name === "separator" ? "separators" : name === "class" ? "class token" : name;
     return `<li class="${name}"><b>${count(tokens[name])}</b> ${words}</li>`;
   });
   const warning =

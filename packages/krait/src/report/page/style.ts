@@ -2,12 +2,12 @@
 export const style = `
 :root{color-scheme:light dark;
 --bg:#f5f6f8;--surface:#fff;--raised:#fff;--sunken:#f0f2f5;--ink:#171a20;--soft:#414957;--muted:#667085;--line:#e2e5eb;--accent:#3559d6;
---video:#5a5ad8;--audio:#0b8f82;--text:#b26a08;--separator:#9aa3b2;--note-bg:#fff7e6;--note-line:#f0d9a8;--note-ink:#6b4a08;
+--video:#5a5ad8;--audio:#0b8f82;--text:#b26a08;--class:#c2255c;--separator:#9aa3b2;--note-bg:#fff7e6;--note-line:#f0d9a8;--note-ink:#6b4a08;
 --cursor:#d9304f;--shadow:0 1px 2px rgba(16,24,40,.05),0 4px 16px rgba(16,24,40,.04);--gutter:140px;
 font:15px/1.5 ui-sans-serif,system-ui,-apple-system,"Segoe UI",Roboto,Inter,"Helvetica Neue",sans-serif}
 @media (prefers-color-scheme:dark){:root{
 --bg:#0d1014;--surface:#15191f;--raised:#303844;--sunken:#1b2027;--ink:#e9ecf1;--soft:#c2c9d4;--muted:#8f99a8;--line:#262c35;--accent:#8aa2ff;
---video:#9492ff;--audio:#35c4b3;--text:#e3a548;--separator:#5d6776;--note-bg:#2a2213;--note-line:#4c3d1c;--note-ink:#f0d6a0;
+--video:#9492ff;--audio:#35c4b3;--text:#e3a548;--class:#f06595;--separator:#5d6776;--note-bg:#2a2213;--note-line:#4c3d1c;--note-ink:#f0d6a0;
 --cursor:#ff6b81;--shadow:none}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);-webkit-font-smoothing:antialiased;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
@@ -29,7 +29,7 @@ html:not(.js) .scripted{display:none}
 .source .facts{color:var(--muted);font-size:13px}
 .kind{font-size:12px;font-weight:600;color:var(--kind,var(--muted))}
 .kind::before{content:"";display:inline-block;width:8px;height:8px;border-radius:3px;background:currentColor;margin-right:6px}
-.video,.image{--kind:var(--video)}.audio{--kind:var(--audio)}.text,.closeness{--kind:var(--text)}.separator{--kind:var(--separator)}
+.video,.image{--kind:var(--video)}.audio{--kind:var(--audio)}.text,.closeness{--kind:var(--text)}.class{--kind:var(--class)}.separator{--kind:var(--separator)}
 
 .model{display:flex;gap:12px;align-items:baseline;margin-top:14px;font-size:14px;color:var(--soft)}
 .model strong{color:var(--ink);font-weight:600}
@@ -50,7 +50,7 @@ dd small{display:block;font-size:12.5px;font-weight:400;letter-spacing:0;color:v
 .shares ul{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--muted)}
 .shares li::before{content:"";display:inline-block;width:8px;height:8px;border-radius:3px;background:var(--kind);margin-right:7px}
 .shares b{color:var(--ink);font-weight:600}
-.fill-video{fill:var(--video)}.fill-audio{fill:var(--audio)}.fill-text{fill:var(--text)}.fill-separator{fill:var(--separator)}
+.fill-video{fill:var(--video)}.fill-audio{fill:var(--audio)}.fill-text{fill:var(--text)}.fill-class{fill:var(--class)}.fill-separator{fill:var(--separator)}
 
 .card{background:var(--surface);border:1px solid var(--line);border-radius:16px;box-shadow:var(--shadow);padding:20px 22px 22px;margin-top:22px}
 .card-head{display:flex;flex-wrap:wrap;align-items:center;gap:8px 18px;margin-bottom:14px}
