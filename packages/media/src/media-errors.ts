@@ -1,10 +1,13 @@
 import { InputError, type Limits } from "@krait/core";
 
 export function noStream(path: string, kind: "video" | "audio", found: string): InputError {
-  return new InputError(`Expected a ${kind} stream for ${path} but received ${found}`, {
-    code: kind === "video" ? "MEDIA_NO_VIDEO" : "MEDIA_NO_AUDIO",
-    hint: `Run probe() to see what the file holds, and leave ${kind} out of the options.`,
-  });
+  return new InputError(
+    `Expected ${kind === "audio" ? "an audio" : "a video"} stream for ${path} but received ${found}`,
+    {
+      code: kind === "video" ? "MEDIA_NO_VIDEO" : "MEDIA_NO_AUDIO",
+      hint: `Run probe() to see what the file holds, and leave ${kind} out of the options.`,
+    },
+  );
 }
 
 export function encryptedStream(path: string, kind: "video" | "audio", index: number): InputError {
