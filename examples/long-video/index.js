@@ -1,9 +1,11 @@
 // Scene changes and similar moments of a video of any length, printed and drawn on a page, in flat memory:
 // node examples/long-video [FILE] [--at SECONDS] [--window SECONDS] [--page out/long-video.html] [--json]
+import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { loadEncoder, video } from "krait";
+import { refuse } from "../plain-errors.mjs";
 import { findAlike, findScenes, standardise } from "./moments.js";
 import { drawPage } from "./page.js";
 import { thumbnail } from "./pictures.js";
@@ -18,7 +20,12 @@ const { values: flags, positionals } = parseArgs({
   },
 });
 const file = positionals[0] ?? "out/demo/street.mkv";
+if (!existsSync(file)) refuse("a file", "the video", file, "Name one, or make the demo's clip: npm run demo");
 const seconds = Number(flags.window);
+if (!(seconds > 0)) refuse("seconds", "--window", flags.window, "For example --window 0.5");
+if (flags.at !== undefined && !(Number(flags.at) >= 0)) refuse("seconds", "--at", flags.at, "For example --at 90");
+
+await mkdir(dirname(flags.page), { recursive: true }); // before the work: a place that cannot be had would lose it
 
 const moments = []; // of an hour, in windows of a second: 4 MB of features and 34 MB of thumbnails
 const pictures = new Map();
@@ -52,7 +59,6 @@ const at = flags.at
   : Math.floor((longest.first + longest.last) / 2);
 const alike = findAlike(moments, at, { apart: 2 * seconds, most: 5 });
 
-await mkdir(dirname(flags.page), { recursive: true });
 await writeFile(flags.page, drawPage({ file, moments, scenes, differences, at, alike }));
 if (flags.json) {
   const scenesOut = scenes.map(({ first, last }) => ({ start: moments[first].start, end: moments[last].end }));

@@ -47,10 +47,13 @@ function timeline(moments, scenes, differences) {
     return `<rect x="${from}" y="5" width="${(to - from).toFixed(1)}" height="${bottom - 5}" fill="${i % 2 ? "#dbe4ff" : "#e6fcf5"}"/>`;
   });
   const points = differences.map((difference, i) => `${x(moments[i].start)},${y(difference)}`);
-  const ticks = Array.from({ length: 6 }, (_, i) => begin + ((end - begin) * i) / 5).map((t, i) => {
-    const anchor = ["start", "middle", "middle", "middle", "middle", "end"][i];
-    return `<text x="${x(t)}" y="${height - 6}" font-size="13" text-anchor="${anchor}">${time(t)}</text>`;
-  });
+  const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200];
+  const step = steps.find((seconds) => (end - begin) / seconds <= 9) ?? (end - begin) / 9;
+  const ticks = [];
+  for (let t = Math.ceil(begin / step) * step; t <= end; t += step) {
+    const anchor = x(t) < 30 ? "start" : x(t) > WIDTH - 30 ? "end" : "middle";
+    ticks.push(`<text x="${x(t)}" y="${height - 6}" font-size="13" text-anchor="${anchor}">${time(t)}</text>`);
+  }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}">${bands.join("")}
 <polyline points="${points.join(" ")}" fill="none" stroke="#1c7ed6" stroke-width="1.5"/>${ticks.join("")}</svg>`;
 }
