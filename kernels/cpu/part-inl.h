@@ -56,6 +56,7 @@ HWY_INLINE void StoreRow(hn::Vec<D> v, D d, uint16_t* to) {
 // The first `count` lanes, the others zero. 0 ≤ count ≤ lanes.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadPart(D d, const float* from, int64_t count) {
+  if (count == static_cast<int64_t>(hn::Lanes(d))) return hn::LoadU(d, from);
 #if HWY_MEM_OPS_MIGHT_FAULT
   HWY_ALIGN float lanes[hn::MaxLanes(d)] = {0};
   std::copy(from, from + count, lanes);
@@ -75,6 +76,8 @@ HWY_INLINE hn::Vec<D> LoadPart(D d, const uint16_t* from, int64_t count) {
 
 template <class D>
 HWY_INLINE void StorePart(hn::Vec<D> v, D d, float* to, int64_t count) {
+  // Masked stores take many times as long as whole ones on some processors.
+  if (count == static_cast<int64_t>(hn::Lanes(d))) return hn::StoreU(v, d, to);
 #if HWY_MEM_OPS_MIGHT_FAULT
   HWY_ALIGN float lanes[hn::MaxLanes(d)];
   hn::Store(v, d, lanes);
