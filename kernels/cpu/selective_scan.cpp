@@ -7,8 +7,10 @@
 
 #include "activations-inl.h"
 #include "borders.h"
+#include "exp2-inl.h"
 #include "hwy/highway.h"
 #include "mirror.h"
+#include "selective_step-inl.h"
 #include "tile-inl.h"
 
 // A block of channels at a time, a vector of them per register, with as many states in registers as there are: nearly all of the work is
@@ -31,42 +33,6 @@ inline constexpr int64_t kScanArea = 16384;    // channels × states of a block,
 
 HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
-
-// 2^f − 1 over |f| ≤ 1/2, exactly 0 at 0. For float32 a fit of (2^f − 1) / f, within 1e-7 of 2^f. For bf16 one of third degree, within
-// 1.3e-4, whose slope at 0 is exact: what decays slowly multiplies small errors the longest.
-template <bool kShort, class D, class V = hn::Vec<D>>
-HWY_INLINE V Exp2Less1(D d, V f) {
-  V p;
-  if constexpr (kShort) {
-    p = hn::MulAdd(hn::Set(d, 0.05549126364f), f, hn::Set(d, 0.2421199846f));
-  } else {
-    p = hn::Set(d, 1.326472786e-3f);
-    p = hn::MulAdd(p, f, hn::Set(d, 9.671513264e-3f));
-    p = hn::MulAdd(p, f, hn::Set(d, 5.550733747e-2f));
-    p = hn::MulAdd(p, f, hn::Set(d, 0.2402224208f));
-  }
-  return hn::MulAdd(p, f, hn::Set(d, kShort ? 0.6931471806f : 0.6931469776f));
-}
-
-// 2^x, nothing far below −127, NaN where x is. Not for x above 128.
-template <bool kShort, class D, class V = hn::Vec<D>>
-HWY_INLINE V Exp2(D d, V x) {
-#if HWY_TARGET == HWY_AVX3
-  // x less its nearest integer, which is nothing for −∞; the sum is that integer again and scales the result.
-  const V f = V{_mm512_reduce_ps(x.raw, 0x08)};
-  const V p = hn::MulAdd(Exp2Less1<kShort>(d, f), f, hn::Set(d, 1.0f));
-  return V{_mm512_scalef_ps(p.raw, hn::Sub(x, f).raw)};
-#else
-  const hn::RebindToSigned<D> integers;
-  x = hn::Max(hn::Set(d, -127.0f), x);
-  // Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits.
-  const V magic = hn::Set(d, 12582912.0f);
-  const V rounded = hn::Add(x, magic);
-  const V f = hn::Sub(x, hn::Sub(rounded, magic));
-  const V p = hn::MulAdd(Exp2Less1<kShort>(d, f), f, hn::Set(d, 1.0f));
-  return hn::BitCast(d, hn::Add(hn::BitCast(integers, p), hn::ShiftLeft<23>(hn::BitCast(integers, rounded))));
-#endif
-}
 
 // One block of channels of one sequence. Arrays hold one vector of channels after the other, [channels / lanes, rows, lanes], so that what
 // a vector needs lies together; channels that fill up the last vector are zero.
@@ -100,9 +66,7 @@ struct ScanBlock {
     std::memset(rates, 0, sizeof(rates));
     ToRows(a.a_log.as<float>() + first * a.a_log.stride[0], a.a_log.stride[0], rates);
     for (int64_t i = 0; i < (channels + kLanes - 1) / kLanes * kLanes * states; i += kLanes) {
-      const FloatVec rate = hn::Mul(SafeExp(d, hn::Load(d, rates + i)), hn::Set(d, -1.4426950408889634f));
-      // Bounded, because 0 · ∞ is a NaN.
-      hn::Store(hn::Max(hn::Set(d, -3e38f), rate), d, rates + i);
+      hn::Store(ScanRate(d, hn::Load(d, rates + i)), d, rates + i);
     }
     if (a.dt_bias) std::copy_n(a.dt_bias.as<float>() + first, channels, bias);
     if (a.D) std::copy_n(a.D.as<float>() + first, channels, skip);
@@ -243,15 +207,21 @@ struct ScanBlock {
   }
 };
 
+template <class E>
+void ScanChannelsOf(const SelectiveScanArgs& a, int64_t from, int64_t to, int64_t first, int64_t channels, float* carried) {
+  if (to - from == 1) return SelectiveStep<E>(a, from, first, channels, carried);
+  ScanBlock<E>(a, first, channels).Run(from, to, carried);
+}
+
 void ScanChannels(const SelectiveScanArgs& a, int64_t s, int64_t first, int64_t channels) {
   const int32_t* borders = a.cu_seqlens.as<int32_t>();
   if (borders[s] == borders[s + 1]) return;
   const int32_t slot = a.state && a.state_index ? a.state_index.as<int32_t>()[s] : -1;
   float* carried = slot < 0 ? nullptr : a.state.as<float>() + slot * a.state.stride[0] + first * a.B.dim[1];
   if (a.x.dtype == DType::bf16) {
-    ScanBlock<uint16_t>(a, first, channels).Run(borders[s], borders[s + 1], carried);
+    ScanChannelsOf<uint16_t>(a, borders[s], borders[s + 1], first, channels, carried);
   } else {
-    ScanBlock<float>(a, first, channels).Run(borders[s], borders[s + 1], carried);
+    ScanChannelsOf<float>(a, borders[s], borders[s + 1], first, channels, carried);
   }
 }
 
