@@ -38,14 +38,14 @@ inline void SsdSteps(const Ssd& ssd, int64_t t, int64_t h, int64_t count, float*
   for (int64_t i = 0; i < count; ++i) exponents[i] = std::max(steps[i] * rate, -1e4);
 }
 
-// The recurrence over kTokens tokens for R rows of a state [rows, N].
+// The recurrence over kTokens tokens for R rows of a state [rows, N], which lie `apart` rows apart.
 template <int R, int kTokens, bool kPartial>
-HWY_INLINE void StepVector(float* state, int64_t n_all, const float* const* b, const float* const* c, const float* decay, const float* input,
+HWY_INLINE void StepVector(float* state, int64_t n_all, int64_t apart, const float* const* b, const float* const* c, const float* decay, const float* input,
                            FloatVec (&dots)[R][kTokens], int64_t n, int64_t rest) {
   const FloatTag d;
   FloatVec s[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) s[r] = LoadVec<kPartial>(state + r * n_all + n, rest);
+  for (int r = 0; r < R; ++r) s[r] = LoadVec<kPartial>(state + r * apart * n_all + n, rest);
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     const FloatVec bv = LoadVec<kPartial>(b[t] + n, rest);
@@ -53,16 +53,16 @@ HWY_INLINE void StepVector(float* state, int64_t n_all, const float* const* b, c
     const FloatVec keep = hn::Set(d, decay[t]);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      s[r] = hn::MulAdd(s[r], keep, hn::Mul(hn::Set(d, input[t * kSsdColumns + r]), bv));
+      s[r] = hn::MulAdd(s[r], keep, hn::Mul(hn::Set(d, input[t * kSsdColumns + r * apart]), bv));
       dots[r][t] = hn::MulAdd(s[r], cv, dots[r][t]);
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) StoreVec<kPartial>(s[r], state + r * n_all + n, rest);
+  for (int r = 0; r < R; ++r) StoreVec<kPartial>(s[r], state + r * apart * n_all + n, rest);
 }
 
 template <int R, int kTokens>
-HWY_INLINE void StepRows(float* state, int64_t n_all, const float* const* b, const float* const* c, const float* decay, const float* input,
+HWY_INLINE void StepRows(float* state, int64_t n_all, int64_t apart, const float* const* b, const float* const* c, const float* decay, const float* input,
                          float* out) {
   const FloatTag d;
   FloatVec dots[R][kTokens];
@@ -72,18 +72,18 @@ HWY_INLINE void StepRows(float* state, int64_t n_all, const float* const* b, con
     for (int t = 0; t < kTokens; ++t) dots[r][t] = hn::Zero(d);
   }
   int64_t n = 0;
-  for (; n + kLanes <= n_all; n += kLanes) StepVector<R, kTokens, false>(state, n_all, b, c, decay, input, dots, n, 0);
-  if (n < n_all) StepVector<R, kTokens, true>(state, n_all, b, c, decay, input, dots, n, n_all - n);
+  for (; n + kLanes <= n_all; n += kLanes) StepVector<R, kTokens, false>(state, n_all, apart, b, c, decay, input, dots, n, 0);
+  if (n < n_all) StepVector<R, kTokens, true>(state, n_all, apart, b, c, decay, input, dots, n, n_all - n);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) out[t * kSsdColumns + r] = hn::GetLane(hn::SumOfLanes(d, dots[r][t]));
+    for (int t = 0; t < kTokens; ++t) out[t * kSsdColumns + r * apart] = hn::GetLane(hn::SumOfLanes(d, dots[r][t]));
   }
 }
 
 template <int kTokens, class E>
 HWY_INLINE void StepTokens(const Ssd& ssd, int64_t t, int64_t h, int64_t p, const float* skip, float* state) {
-  constexpr int kRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+  constexpr int kRows = HWY_TARGET <= HWY_AVX3 || kTokens == 1 ? 4 : 2;
   const FloatTag d;
   const int64_t columns = ssd.columns(p);
   const int64_t n_all = ssd.state_size;
@@ -107,9 +107,10 @@ HWY_INLINE void StepTokens(const Ssd& ssd, int64_t t, int64_t h, int64_t p, cons
       hn::Store(hn::Mul(step, LoadPart(d, x + r, std::min(kLanes, columns - r))), d, input + i * kSsdColumns + r);
     }
   }
-  int64_t r = 0;
-  for (; r + kRows <= columns; r += kRows) StepRows<kRows, kTokens>(state + r * n_all, n_all, b, c, decay, input + r, out + r);
-  for (; r < columns; ++r) StepRows<1, kTokens>(state + r * n_all, n_all, b, c, decay, input + r, out + r);
+  // Rows far apart, so that memory brings several streams at once.
+  const int64_t each = columns / kRows;
+  for (int64_t r = 0; r < each; ++r) StepRows<kRows, kTokens>(state + r * n_all, n_all, each, b, c, decay, input + r, out + r);
+  for (int64_t r = each * kRows; r < columns; ++r) StepRows<1, kTokens>(state + r * n_all, n_all, 0, b, c, decay, input + r, out + r);
   for (int i = 0; i < kTokens; ++i) {
     const E* x = ssd.x<E>(t + i, h) + p;
     E* y = ssd.y<E>(t + i, h) + p;
