@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #endif
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "gemm.h"
@@ -226,9 +227,9 @@ void PackedNarrow(const Product<uint16_t>& p, int64_t row, int64_t column, Works
 // (bench/notes/gemm.md).
 bool Leads() { return HWY_TARGET == HWY_AVX2; }
 
-// R rows of A with N rows of B, both read along k as they lie.
+// R rows of A with N rows of B, b_step rows apart, both read along k as they lie.
 template <int64_t R, int64_t N, size_t... I>
-HWY_INLINE void Dots(std::index_sequence<I...>, const Product<float>& p, const float* a, const float* b, float* c) {
+HWY_INLINE void Dots(std::index_sequence<I...>, const Product<float>& p, const float* a, const float* b, int64_t b_step, float* c) {
   const Tag d;
   Vec acc[R * N];
   ((acc[I] = hn::Zero(d)), ...);
@@ -236,42 +237,47 @@ HWY_INLINE void Dots(std::index_sequence<I...>, const Product<float>& p, const f
     Vec left[R];
     Vec right[N];
     for (int64_t r = 0; r < R; ++r) left[r] = load(a + r * p.lda + k);
-    for (int64_t j = 0; j < N; ++j) right[j] = load(b + j * p.ldb + k);
+    for (int64_t j = 0; j < N; ++j) right[j] = load(b + j * b_step * p.ldb + k);
     ((acc[I] = hn::MulAdd(left[I / N], right[I % N], acc[I])), ...);
   };
   int64_t k = 0;
   for (; k + kLanes <= p.k; k += kLanes) step([&](const float* from) HWY_ATTR { return hn::LoadU(d, from); }, k);
   if (k < p.k) step([&](const float* from) HWY_ATTR { return LoadPart(d, from, p.k - k); }, k);
   const auto put = [&](float sum, int64_t r, int64_t j) {
-    float& to = c[r * p.ldc + j];
+    float& to = c[r * p.ldc + j * b_step];
     to = p.beta == 0.0f ? sum : std::fma(p.beta, to, sum);
   };
   (put(hn::GetLane(hn::SumOfLanes(d, acc[I])), static_cast<int64_t>(I) / N, static_cast<int64_t>(I) % N), ...);
 }
 
-template <int64_t R>
-void DotColumns(const Product<float>& p, int64_t row, int64_t from, int64_t to) {
-  // A single row waits for memory alone, which is fastest in the order of its addresses.
-  constexpr int64_t N = R == 1 ? 1 : R < 4 && kManyRegisters ? 8 : R < 4 || kManyRegisters ? 4 : 3;
-  const float* a = p.a + row * p.lda;
-  float* c = p.c + row * p.ldc;
-  int64_t j = from;
-  for (; j + N <= to; j += N) Dots<R, N>(std::make_index_sequence<static_cast<size_t>(R * N)>(), p, a, p.b + j * p.ldb, c + j);
-  for (; j < to; ++j) Dots<R, 1>(std::make_index_sequence<static_cast<size_t>(R)>(), p, a, p.b + j * p.ldb, c + j);
+// All rows of A with N rows of B.
+template <int64_t N>
+HWY_INLINE void DotRows(const Product<float>& p, int64_t column, int64_t b_step) {
+  const float* b = p.b + column * p.ldb;
+  const auto some = [&](auto rows, int64_t row) HWY_ATTR {
+    constexpr int64_t R = decltype(rows)::value;
+    Dots<R, N>(std::make_index_sequence<static_cast<size_t>(R * N)>(), p, p.a + row * p.lda, b, b_step, p.c + row * p.ldc + column);
+  };
+  int64_t row = 0;
+  for (; row + 4 <= p.m; row += 4) some(std::integral_constant<int64_t, 4>(), row);
+  if (p.m - row == 3) some(std::integral_constant<int64_t, 3>(), row);
+  if (p.m - row == 2) some(std::integral_constant<int64_t, 2>(), row);
+  if (p.m - row == 1) some(std::integral_constant<int64_t, 1>(), row);
+}
+
+// `Streams` parts of the columns [from, to), each read in the order of its addresses: one stream keeps too few lines of memory under way,
+// and rows beside each other are no streams.
+template <int64_t Streams>
+HWY_INLINE void DotStreams(const Product<float>& p, int64_t from, int64_t to) {
+  const int64_t each = (to - from) / Streams;
+  for (int64_t j = from; j < from + each; ++j) DotRows<Streams>(p, j, each);
+  for (int64_t j = from + each * Streams; j < to; ++j) DotRows<1>(p, j, 0);
 }
 
 // All rows of the columns [from, to), for few rows.
 void DotBlock(const Product<float>& p, int64_t from, int64_t to) {
-  // Few enough rows of B that they stay in L1 while the rows of A go by.
-  constexpr int64_t kGroup = 8;
-  for (int64_t j = from; j < to; j += kGroup) {
-    const int64_t end = std::min(to, j + kGroup);
-    int64_t row = 0;
-    for (; row + 4 <= p.m; row += 4) DotColumns<4>(p, row, j, end);
-    if (p.m - row == 3) DotColumns<3>(p, row, j, end);
-    if (p.m - row == 2) DotColumns<2>(p, row, j, end);
-    if (p.m - row == 1) DotColumns<1>(p, row, j, end);
-  }
+  if (p.m < 4 || kManyRegisters) return DotStreams<4>(p, from, to);
+  DotStreams<3>(p, from, to);
 }
 
 }  // namespace
@@ -314,6 +320,11 @@ int gemm_threads(const Cpu& cpu, int64_t m, int64_t n, int64_t k) {
   return static_cast<int>(std::clamp(share, 1.0, static_cast<double>(cpu.threads)));
 }
 
+int few_rows_threads(const Cpu& cpu, int64_t n, int64_t row_bytes) {
+  constexpr int64_t kLeastBytes = 48 << 10;
+  return static_cast<int>(std::clamp<int64_t>(n * row_bytes / kLeastBytes, 1, cpu.threads));
+}
+
 GemmGrid gemm_grid(int threads, int64_t m, int64_t n) {
   // Whole tiles of every instruction set; a block packs its own rows and columns, which costs about as much as this many products each.
   constexpr int64_t kRowUnit = 12;
@@ -338,8 +349,10 @@ GemmGrid gemm_grid(int threads, int64_t m, int64_t n) {
 namespace {
 
 void dot_blocks(const Product<float>& p, int threads, const GemmFinish& finish) {
-  const int64_t step = round_up((p.n + threads - 1) / threads, 8);
-#pragma omp parallel for num_threads(threads) schedule(static)
+  // Several pieces per thread: one that another process holds up does not hold up the others.
+  const int64_t pieces = threads == 1 ? 1 : threads * 4;
+  const int64_t step = (p.n + pieces - 1) / pieces;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (int64_t j = 0; j < p.n; j += step) {
     const int64_t end = std::min(p.n, j + step);
     HWY_DYNAMIC_DISPATCH(DotBlock)(p, j, end);
@@ -392,7 +405,7 @@ Status gemm_nt(const Cpu& cpu, int64_t m, int64_t n, int64_t k, const float* a, 
   const int threads = gemm_threads(cpu, m, n, k);
   // Also for k = 0, where there is nothing to pack.
   if (m > kFewRows && k > 0) return packed_blocks(whole, threads, finish, HWY_DYNAMIC_DISPATCH(PackedWide));
-  dot_blocks(whole, threads, finish);
+  dot_blocks(whole, few_rows_threads(cpu, n, k * static_cast<int64_t>(sizeof(float))), finish);
   return {};
 }
 

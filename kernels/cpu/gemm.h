@@ -46,4 +46,7 @@ GemmGrid gemm_grid(int threads, int64_t m, int64_t n);
 // Threads worth waking for a product.
 int gemm_threads(const Cpu& cpu, int64_t m, int64_t n, int64_t k);
 
+// The same for a product of few rows, whose time is that of its n rows of weights through memory.
+int few_rows_threads(const Cpu& cpu, int64_t n, int64_t row_bytes);
+
 }  // namespace krait::cpu

@@ -98,56 +98,115 @@ void FinishRows(const Rest& rest, int64_t row, int64_t rows, int64_t column, int
 // The weights of a row lie in pairs, one float's upper and lower half: x is laid out to match, in blocks of one vector of even and one
 // of odd elements, zeros behind its end.
 void SplitPairs(const uint16_t* x, int64_t k, float* to) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  for (int64_t i = 0; i < (k + 2 * lanes - 1) / (2 * lanes) * 2 * lanes; ++i) {
-    const uint32_t bits = i < k ? static_cast<uint32_t>(x[i]) << 16 : 0u;
-    std::memcpy(to + i / (2 * lanes) * 2 * lanes + i % 2 * lanes + i % (2 * lanes) / 2, &bits, sizeof(bits));
-  }
-}
-
-// kRows rows of x with one row of weights, which is read once as it lies. One at a time, so that memory is read in the order of its
-// addresses: two rows at once come at less than half the speed.
-template <int kRows>
-HWY_INLINE void PairDots(const float* x, int64_t x_step, const uint16_t* weights, int64_t k, float* out, int64_t out_step) {
   const hn::ScalableTag<float> d;
   const hn::RebindToUnsigned<decltype(d)> bits;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  hn::Vec<decltype(d)> even[kRows];
-  hn::Vec<decltype(d)> odd[kRows];
+  const auto split = [&](const uint16_t* from, int64_t i) HWY_ATTR {
+    const auto pair = hn::LoadU(bits, reinterpret_cast<const uint32_t*>(from));
+    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, to + i);
+    hn::StoreU(hn::BitCast(d, hn::And(pair, hn::Set(bits, 0xffff0000u))), d, to + i + lanes);
+  };
+  int64_t i = 0;
+  for (; i + 2 * lanes <= k; i += 2 * lanes) split(x + i, i);
+  if (i == k) return;
+  HWY_ALIGN uint16_t part[2 * hn::MaxLanes(d)] = {0};
+  std::copy(x + i, x + k, part);
+  split(part, i);
+}
+
+// kRows rows of x with kStreams rows of weights, which lie w_step apart and are read as they lie. How many there are of either cannot be
+// seen in the bits.
+template <int kRows, int kStreams>
+HWY_INLINE void PairDots(const float* x, int64_t x_step, const uint16_t* weights, int64_t w_step, int64_t k, float* out, int64_t out_step,
+                         int64_t stream_step) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToUnsigned<decltype(d)> bits;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  hn::Vec<decltype(d)> even[kRows][kStreams];
+  hn::Vec<decltype(d)> odd[kRows][kStreams];
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) even[r] = odd[r] = hn::Zero(d);
-  const auto add = [&](auto pair, int64_t i) HWY_ATTR {
-    const auto low = hn::BitCast(d, hn::ShiftLeft<16>(pair));
-    const auto high = hn::BitCast(d, hn::And(pair, hn::Set(bits, 0xffff0000u)));
+  for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      even[r] = hn::MulAdd(hn::LoadU(d, x + r * x_step + i), low, even[r]);
-      odd[r] = hn::MulAdd(hn::LoadU(d, x + r * x_step + i + lanes), high, odd[r]);
+    for (int s = 0; s < kStreams; ++s) even[r][s] = odd[r][s] = hn::Zero(d);
+  }
+  const auto add = [&](const uint16_t* from, int64_t step, int64_t i) HWY_ATTR {
+#pragma GCC unroll 8
+    for (int s = 0; s < kStreams; ++s) {
+      const auto pair = hn::LoadU(bits, reinterpret_cast<const uint32_t*>(from + s * step));
+      const auto low = hn::BitCast(d, hn::ShiftLeft<16>(pair));
+      const auto high = hn::BitCast(d, hn::And(pair, hn::Set(bits, 0xffff0000u)));
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        even[r][s] = hn::MulAdd(hn::LoadU(d, x + r * x_step + i), low, even[r][s]);
+        odd[r][s] = hn::MulAdd(hn::LoadU(d, x + r * x_step + i + lanes), high, odd[r][s]);
+      }
     }
   };
   int64_t i = 0;
-  for (; i + 2 * lanes <= k; i += 2 * lanes) add(hn::LoadU(bits, reinterpret_cast<const uint32_t*>(weights + i)), i);
+  for (; i + 2 * lanes <= k; i += 2 * lanes) add(weights + i, w_step, i);
   if (i < k) {
-    HWY_ALIGN uint16_t part[2 * hn::MaxLanes(d)] = {0};
-    std::copy(weights + i, weights + k, part);
-    add(hn::Load(bits, reinterpret_cast<const uint32_t*>(part)), i);
+    constexpr int64_t kPart = 2 * hn::MaxLanes(d);
+    HWY_ALIGN uint16_t part[kStreams * kPart] = {0};
+    for (int s = 0; s < kStreams; ++s) std::copy(weights + s * w_step + i, weights + s * w_step + k, part + s * kPart);
+    add(part, kPart, i);
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) out[r * out_step] = hn::GetLane(hn::SumOfLanes(d, hn::Add(even[r], odd[r])));
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int s = 0; s < kStreams; ++s) out[r * out_step + s * stream_step] = hn::GetLane(hn::SumOfLanes(d, hn::Add(even[r][s], odd[r][s])));
+  }
 }
 
 // out[rows, from … to) of x [rows, x_step] and weights [·, k].
+struct PairBlock {
+  const float* x;
+  int64_t x_step;
+  int64_t rows;
+  const uint16_t* weights;
+  int64_t w_step;
+  int64_t k;
+  float* out;
+  int64_t out_step;
+
+  template <int kRows, int kStreams>
+  HWY_INLINE void Dots(int64_t r, int64_t from, int64_t to, int64_t each) const {
+    for (int64_t j = from; j < to; ++j) {
+      PairDots<kRows, kStreams>(x + r * x_step, x_step, weights + j * w_step, each * w_step, k, out + r * out_step + j, out_step, each);
+    }
+  }
+
+  // Streams are parts of the columns one after the other, each read in the order of its addresses: one stream keeps too few lines of memory
+  // under way, and rows beside each other, which are no streams, come at less than half the speed.
+  template <int kStreams>
+  HWY_INLINE void Columns(int64_t from, int64_t to) const {
+    // So few rows of weights that they stay in the first-level cache, beside those of x, while the rows of x go by.
+    constexpr int64_t kGroup = kStreams == 1 ? 8 : 4;
+    const int64_t each = (to - from) / kStreams;
+    for (int64_t j = from; j < from + each; j += kGroup) {
+      const int64_t end = std::min(from + each, j + kGroup);
+      int64_t r = 0;
+      if constexpr (kStreams <= 2) {
+        for (; r + 2 <= rows && r + 3 != rows; r += 2) Dots<2, kStreams>(r, j, end, each);
+        if (r + 3 == rows) {
+          Dots<3, kStreams>(r, j, end, each);
+          continue;
+        }
+      }
+      for (; r < rows; ++r) Dots<1, kStreams>(r, j, end, each);
+    }
+    if constexpr (kStreams > 1) {
+      if (from + each * kStreams < to) Columns<1>(from + each * kStreams, to);
+    }
+  }
+};
+
 void PairColumns(const float* x, int64_t x_step, int64_t rows, const uint16_t* weights, int64_t w_step, int64_t k, int64_t from, int64_t to,
                  float* out, int64_t out_step) {
-  for (int64_t j = from; j < to; ++j) {
-    const uint16_t* row = weights + j * w_step;
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) PairDots<4>(x + r * x_step, x_step, row, k, out + r * out_step + j, out_step);
-    if (r + 2 <= rows) {
-      PairDots<2>(x + r * x_step, x_step, row, k, out + r * out_step + j, out_step);
-      r += 2;
-    }
-    if (r < rows) PairDots<1>(x + r * x_step, x_step, row, k, out + r * out_step + j, out_step);
+  const PairBlock block = {x, x_step, rows, weights, w_step, k, out, out_step};
+  if (rows == 1) {
+    block.Columns<4>(from, to);
+  } else {
+    block.Columns<2>(from, to);
   }
 }
 
@@ -230,7 +289,7 @@ Status pair_linear(const LinearArgs& a, const Cpu& cpu, Rest rest) {
   float* sums = in_place ? a.y.as<float>() : x + m * x_step;
   rest.sums = sums;
   rest.step = in_place ? a.y.stride[0] : n;
-  const int threads = gemm_threads(cpu, m, n, k);
+  const int threads = few_rows_threads(cpu, n, k * static_cast<int64_t>(sizeof(uint16_t)));
   // Several pieces per thread: one that another process holds up does not hold up the others.
   const int64_t piece = threads == 1 ? n : (n + threads * 4 - 1) / (threads * 4);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
