@@ -33,6 +33,7 @@ interface VideoJob {
   width: number;
   height: number;
   fit: "stretch" | "cover" | "contain";
+  pixelFormat: string | undefined;
   grid: SamplingGrid | undefined;
   /** A frame's own duration, seconds; 0 where the container tells no rate. */
   frameSeconds: number;
@@ -154,6 +155,7 @@ function planJob(source: Source, info: MediaInfo, plan: DecodePlan): Job {
       stream,
       ...target,
       fit: plan.video.width === undefined ? "stretch" : plan.video.fit,
+      pixelFormat: stream.pixelFormat,
       grid: samplingGrid(plan.video.sampling, stream, info.durationSeconds, start, end),
       frameSeconds: stream.averageFps === undefined ? 0 : 1 / stream.averageFps,
     };

@@ -14,7 +14,7 @@ import { inputGuards, inputUrl } from "./whitelists.js";
 const maxOutputBytes = 8 * 2 ** 20;
 const entries = [
   "format=format_name,start_time,duration,probe_score",
-  "stream=index,codec_type,codec_name,start_time,duration,width,height,avg_frame_rate,r_frame_rate,nb_frames,sample_rate,channels,channel_layout",
+  "stream=index,codec_type,codec_name,start_time,duration,width,height,pix_fmt,avg_frame_rate,r_frame_rate,nb_frames,sample_rate,channels,channel_layout",
   "stream_disposition=attached_pic,default",
   "stream_tags=rotate,DURATION,enc_key_id",
   "stream_side_data=rotation",
@@ -36,6 +36,7 @@ const outputSchema = z.object({
         duration: text,
         width: z.number().optional(),
         height: z.number().optional(),
+        pix_fmt: z.string().optional(),
         avg_frame_rate: z.string().optional(),
         r_frame_rate: z.string().optional(),
         nb_frames: text,
@@ -267,6 +268,7 @@ function toStream(stream: Stream): StreamInfo {
   set("durationSeconds", positive(stream.duration) ?? clock(stream.tags?.DURATION));
   set("width", positive(stream.width));
   set("height", positive(stream.height));
+  set("pixelFormat", stream.pix_fmt);
   if (kind === "video") {
     set("averageFps", ratio(stream.avg_frame_rate) ?? ratio(stream.r_frame_rate));
     set("frames", positive(stream.nb_frames));

@@ -8,17 +8,23 @@ export interface VideoTarget {
   width: number;
   height: number;
   fit: Fit;
+  /** ffmpeg's name, as stored. */
+  pixelFormat: string | undefined;
   grid: SamplingGrid | undefined;
 }
 
 /** watch → trim → select → scale → rgb24: frames that are not kept cost their decoding and nothing more. */
-export function videoFilter({ width, height, fit, grid }: VideoTarget, start: number, end: number): string {
+export function videoFilter(
+  { width, height, fit, pixelFormat, grid }: VideoTarget,
+  start: number,
+  end: number,
+): string {
   const gridEnd = grid?.until ?? Number.POSITIVE_INFINITY;
   return [
     `select='${watchExpression}'`,
     trim("trim", start === 0 ? 0 : start - timeTolerance, Math.min(end - timeTolerance, gridEnd)),
     `select='${selectExpression(grid)}'`,
-    ...scale(width, height, fit),
+    ...scale(width, height, fit, toRgb(pixelFormat)),
     "setsar=1",
   ].join(",");
 }
@@ -51,15 +57,23 @@ export class FrameWatch {
   };
 }
 
+/**
+ * swscale's exact conversion to packed RGB is scalar; to planes it is vectorised, and packing these is a copy: the same bytes in half the
+ * time. Only from luma and chroma: palettes and packed RGB have conversions of their own, which planes would lead around.
+ */
+function toRgb(pixelFormat: string | undefined): string {
+  return /^(yuv|nv\d|p\d)/.test(pixelFormat ?? "") ? "format=gbrp,format=rgb24" : "format=rgb24";
+}
+
 /** `dar` is the shape the picture is meant to be shown in, pixel aspect included. */
-function scale(width: number, height: number, fit: Fit): string[] {
+function scale(width: number, height: number, fit: Fit, rgb: string): string[] {
   const flags = "flags=bicubic+accurate_rnd+full_chroma_int";
-  if (fit === "stretch") return [`scale=w=${width}:h=${height}:${flags}`, "format=rgb24"];
+  if (fit === "stretch") return [`scale=w=${width}:h=${height}:${flags}`, rgb];
   const bound = fit === "cover" ? "max" : "min";
   const w = `${bound}(${width},max(1,round(${height}*dar)))`;
   const h = `${bound}(${height},max(1,round(${width}/dar)))`;
   const shape = fit === "cover" ? `crop=${width}:${height}` : `pad=${width}:${height}:(ow-iw)/2:(oh-ih)/2:color=black`;
-  return [`scale=w='${w}':h='${h}':${flags}`, "format=rgb24", shape];
+  return [`scale=w='${w}':h='${h}':${flags}`, rgb, shape];
 }
 
 /**

@@ -10,6 +10,8 @@ export interface StreamInfo {
   /** Pixels as stored; `rotation` is still to be applied. */
   width?: number;
   height?: number;
+  /** ffmpeg's name of how its pixels are stored, `yuv420p`, `pal8`. */
+  pixelFormat?: string;
   /** Frames per second on average. Times are never derived from it. */
   averageFps?: number;
   /** Declared number of frames, where the container keeps one. */

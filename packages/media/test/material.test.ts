@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { decode, probe, type VideoPart } from "../src/index.js";
 import { decoded, ffmpeg, temporaryFolder } from "./helpers.js";
@@ -38,6 +39,33 @@ describe("interlaced video", () => {
     const [frame] = await frames(await weave("woven-small.mkv"), { width: 16, height: 12 });
     const rows = Array.from({ length: 8 }, (_, y) => pixel(frame!, 8, y + 2)[0]!);
     for (const value of rows) expect(Math.abs(value - 127)).toBeLessThan(25);
+  });
+});
+
+describe("luma and chroma to RGB", () => {
+  const exact = "flags=bicubic+accurate_rnd+full_chroma_int,format=rgb24";
+
+  test.each([
+    ["yuv420p", "bt709", "tv"],
+    ["yuv420p", "smpte170m", "pc"],
+    ["yuv422p10le", "bt2020nc", "tv"],
+    ["yuva444p", "bt709", "tv"],
+    ["gray", "bt709", "pc"],
+    ["bgr0", "rgb", "pc"],
+  ])("%s of %s (%s) is what ffmpeg's exact conversion makes of it", async (format, matrix, range) => {
+    const clip = await ffmpeg(
+      `-f lavfi -i testsrc2=size=70x50:rate=5:duration=1,noise=alls=40:allf=t -c:v ffv1 -pix_fmt ${format} -colorspace ${matrix} -color_range ${range}`,
+      at(`${format}-${matrix}.mkv`),
+    );
+    for (const [width, height] of [
+      [70, 50],
+      [33, 41],
+    ]) {
+      const raw = await ffmpeg(`-i ${clip} -vf scale=${width}:${height}:${exact} -f rawvideo`, at(`${format}.rgb`));
+      const made = await frames(clip, { width, height, fit: "stretch" });
+      expect(made).toHaveLength(5);
+      expect(Buffer.concat(made.map(({ pixels }) => pixels)).equals(readFileSync(raw))).toBe(true);
+    }
   });
 });
 

@@ -31,10 +31,23 @@ function describe(found: Input): string {
 }
 
 function describeStream(stream: MediaInfo["streams"][number]): string {
-  const { index, kind, codec, width, height, averageFps, sampleRate, channels, startSeconds, durationSeconds } = stream;
+  const {
+    index,
+    kind,
+    codec,
+    width,
+    height,
+    pixelFormat,
+    averageFps,
+    sampleRate,
+    channels,
+    startSeconds,
+    durationSeconds,
+  } = stream;
   const facts = [
     `${index}  ${kind.padEnd(8)} ${codec}`,
     width !== undefined && `${width}x${height}`,
+    pixelFormat,
     averageFps !== undefined && `${Number(averageFps.toFixed(3))} frames/s`,
     stream.rotation !== undefined && `turned ${stream.rotation}°`,
     sampleRate !== undefined && `${sampleRate} Hz`,
