@@ -1,4 +1,5 @@
-// One layout at one length, in a process of its own: prints its seconds (the fewest of up to five runs), the bytes of the process at its peak and of the carried state.
+// One layout at one length, in a process of its own: prints its seconds (the fewest of up to five runs), the bytes of the process at its
+// peak and of the carried state.
 import { loadEncoder, text } from "krait";
 import "../plain-errors.mjs";
 
