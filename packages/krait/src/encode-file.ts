@@ -83,12 +83,14 @@ export async function encodeFile(
     resumeRows: earlier?.rows,
   }).finally(() => earlier?.partial.close());
   const totals = { byModality: { text: 0, audio: 0, video: 0, class: 0, separator: 0 }, mediaSeconds: 0 };
+  // Of tokens too, since a class token alone does not tell how far they go.
+  const onTokens = ({ end }: FeaturePart) => {
+    for (const seconds of end) totals.mediaSeconds = Math.max(totals.mediaSeconds, seconds);
+  };
   const take = async (part: FeaturePart) => {
     if (page) await addToPage(page, part);
-    for (let i = 0; i < part.count; i++) {
-      totals.byModality[names[part.modality[i] as keyof typeof names]]++;
-      totals.mediaSeconds = Math.max(totals.mediaSeconds, part.end[i]!);
-    }
+    for (const code of part.modality) totals.byModality[names[code as keyof typeof names]]++;
+    onTokens(part);
   };
   let saved = performance.now();
   let keep = earlier !== undefined;
@@ -110,7 +112,7 @@ export async function encodeFile(
       cue: (cue: Parameters<ReportCollector["addCue"]>[0]) => page.addCue(cue),
     };
     const options = { signal, onProgress, taps, pool };
-    for await (const part of encoder.streamFrom(sources, options, { from: earlier?.state, checkpoint })) {
+    for await (const part of encoder.streamFrom(sources, options, { from: earlier?.state, checkpoint, onTokens })) {
       await writer.append(part);
       await take(part);
     }

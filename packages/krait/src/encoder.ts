@@ -111,6 +111,8 @@ export interface StreamInternals {
   from?: RunState | undefined;
   /** Asked now and then; `take` is called when all that was given out has been taken in. */
   checkpoint?: { due(): boolean; take(state: RunState): Promise<void> } | undefined;
+  /** Looks on at the tokens, before they are pooled. */
+  onTokens?: ((part: FeaturePart) => void) | undefined;
 }
 
 /**
@@ -293,13 +295,14 @@ export class Encoder implements Closable {
   async *streamFrom(
     sources: readonly Source[],
     options: EncodeOptions,
-    { from, checkpoint }: StreamInternals,
+    internals: StreamInternals,
   ): AsyncGenerator<FeaturePart, void, undefined> {
+    const { from } = internals;
     const pool = parseOptions(poolSchema.default("token"), options.pool, "the option pool");
     checkPool(pool, this.config, !this.native.stack.isCausal);
     const pooler = pool === "token" ? undefined : createPooler(pool, this.config.sequence.windowSeconds);
     if (from?.pooler) pooler?.restore(from.pooler);
-    const tokens = this.streamTokens(sources, options, { from, checkpoint }, pooler);
+    const tokens = this.streamTokens(sources, options, internals, pooler);
     if (pooler) yield* poolParts(tokens, pooler);
     else yield* tokens;
   }
@@ -307,7 +310,7 @@ export class Encoder implements Closable {
   private async *streamTokens(
     sources: readonly Source[],
     options: EncodeOptions,
-    { from, checkpoint }: StreamInternals,
+    { from, checkpoint, onTokens }: StreamInternals,
     pooler: Pooler | undefined,
   ): AsyncGenerator<FeaturePart, void, undefined> {
     const { signal, onProgress, taps } = options;
@@ -369,6 +372,7 @@ export class Encoder implements Closable {
         if (!part) return;
         done += part.count;
         report?.encoded(part);
+        onTokens?.(part);
         yield part;
       }
     } finally {

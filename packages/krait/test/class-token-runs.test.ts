@@ -60,6 +60,7 @@ describe.skipIf(!built)("a class token in a long run", () => {
       encodeFile(encoder, mixed(), { out: whole, pool, page: at(`whole-${name}.html`) }),
     );
     expect(result.byModality.class).toBe(1);
+    expect(result.mediaSeconds).toBeGreaterThanOrEqual(5);
     expect((await inspectFeatures(whole)).byModality).toEqual(result.byModality);
     const page = readFileSync(at(`whole-${name}.html`), "utf8");
     expect(page).toContain("<b>1</b> class token");
@@ -75,7 +76,11 @@ describe.skipIf(!built)("a class token in a long run", () => {
     expect(again.resumedTokens).toBeGreaterThanOrEqual(72);
     // What was counted is kept.
     expect(stages).toEqual(new Set(["encode"]));
-    expect(again).toMatchObject({ tokens: result.tokens, byModality: result.byModality });
+    expect(again).toMatchObject({
+      tokens: result.tokens,
+      byModality: result.byModality,
+      mediaSeconds: result.mediaSeconds,
+    });
     expect(readFileSync(out).equals(readFileSync(whole))).toBe(true);
   });
 
