@@ -6,6 +6,8 @@ export interface StrictJsonOptions {
   maxBytes?: number;
   /** Levels of objects and arrays. */
   maxDepth?: number;
+  /** Reads the bare words Infinity, -Infinity and NaN, which Python writes and RFC 8259 does not know, as `{ "__float__": word }`. */
+  pythonNumbers?: boolean;
 }
 
 /**
@@ -17,7 +19,7 @@ export interface StrictJsonOptions {
  * @param name what the document is, for messages: `config.json`, `the header of x.safetensors`
  */
 export function parseStrictJson(source: string | Uint8Array, name: string, options: StrictJsonOptions = {}): unknown {
-  const { maxBytes = 64 * 2 ** 20, maxDepth = 64 } = options;
+  const { maxBytes = 64 * 2 ** 20, maxDepth = 64, pythonNumbers = false } = options;
   if (source.length > maxBytes) {
     throw new InputError(expected(`at most ${maxBytes} bytes of JSON`, name, source.length), {
       code: "JSON_TOO_LARGE",
@@ -27,7 +29,7 @@ export function parseStrictJson(source: string | Uint8Array, name: string, optio
   const text = typeof source === "string" ? source : decodeUtf8(source, name, "JSON_NOT_UTF8");
   try {
     checkKeys(text, name, maxDepth);
-    return JSON.parse(text);
+    return JSON.parse(pythonNumbers ? withoutBareNumbers(text) : text);
   } catch (error) {
     if (error instanceof InputError) throw error;
     throw new InputError(expected("JSON", name, text), {
@@ -87,6 +89,22 @@ function stringEnd(text: string, from: number): number {
     if (slashes % 2 === 0) return quote;
     i = quote + 1;
   }
+}
+
+/** Bare words of numbers outside of strings, wrapped so that JSON can hold them. */
+function withoutBareNumbers(text: string): string {
+  const token = /"|-?Infinity|NaN/g;
+  const pieces: string[] = [];
+  let done = 0;
+  for (let match = token.exec(text); match; match = token.exec(text)) {
+    if (match[0] === '"') {
+      token.lastIndex = stringEnd(text, match.index + 1) + 1;
+      continue;
+    }
+    pieces.push(text.slice(done, match.index), `{"__float__":"${match[0]}"}`);
+    done = token.lastIndex;
+  }
+  return pieces.length === 0 ? text : pieces.join("") + text.slice(done);
 }
 
 function addKey(keys: Level, quoted: string, name: string): void {

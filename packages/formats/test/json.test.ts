@@ -19,6 +19,19 @@ describe("parseStrictJson", () => {
     expect(parseStrictJson(Buffer.from("[1]"), "it")).toEqual([1]);
   });
 
+  it("reads Python's bare numbers where they are asked for, and leaves the same words in strings", () => {
+    const text = '{"limit": [0.0, Infinity, -Infinity], "NaN": "say \\"Infinity\\" NaN", "x": NaN}';
+    expect(parseStrictJson(text, "it", { pythonNumbers: true })).toEqual({
+      limit: [0, { __float__: "Infinity" }, { __float__: "-Infinity" }],
+      NaN: 'say "Infinity" NaN',
+      x: { __float__: "NaN" },
+    });
+    expect(code(text)).toBe("JSON_SYNTAX");
+    for (const broken of ['{"a": Infinit', '{"a": "NaN', "Infinity]", '"\\']) {
+      expect(code(broken, { pythonNumbers: true })).toBe("JSON_SYNTAX");
+    }
+  });
+
   it("refuses what readers disagree on, and what is too large", () => {
     expect(code('{"a":1,"a":1}')).toBe("JSON_DUPLICATE_KEY");
     expect(code('{"x":[{"a":1,"b":[{}],"\\u0061":1}]}')).toBe("JSON_DUPLICATE_KEY");

@@ -13,7 +13,8 @@ export interface PublishedConfig {
 }
 
 /**
- * Reads the config.json of a published model. Numbers that JSON cannot write (`{"__float__": "Infinity"}`) become numbers.
+ * Reads the config.json of a published model. Numbers that JSON cannot write (`{"__float__": "Infinity"}`, or Python's bare `Infinity`)
+ * become numbers.
  *
  * @throws InputError (MODEL_NOT_FOUND, INVALID_CONFIG, JSON_*)
  */
@@ -32,7 +33,7 @@ export async function readPublishedConfig(folder: string): Promise<PublishedConf
       "A config is a few kilobytes.",
     );
   }
-  const values = floats(parseStrictJson(await readFile(path), path));
+  const values = floats(parseStrictJson(await readFile(path), path, { pythonNumbers: true }));
   if (typeof values !== "object" || values === null || Array.isArray(values)) {
     throw invalidConfig(expected("an object", path, values), "A config is one JSON object.");
   }
