@@ -123,7 +123,7 @@ export const familyConfigs: Readonly<Record<string, Readonly<Record<string, unkn
     n_layer: 3,
     ssm_cfg: { layer: "Mamba2", d_state: 20, headdim: 16 },
     attn_layer_idx: [1],
-    attn_cfg: { num_heads: 4, num_heads_kv: 2, rotary_emb_dim: 6, d_conv: 4 },
+    attn_cfg: { causal: true, num_heads: 4, num_heads_kv: 2, rotary_emb_dim: 6, d_conv: 4 },
     d_intermediate: 100,
   },
   mamba_ssm_3: { ...native, n_layer: 2, ssm_cfg: { layer: "Mamba3", d_state: 16, headdim: 16 } },

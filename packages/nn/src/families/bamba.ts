@@ -6,8 +6,9 @@ import { mamba2 } from "../layers/mamba2.js";
 import { layerBlock } from "./block.js";
 import type { Family } from "./family.js";
 import {
-  activation,
+  eightKeyHeads,
   eps,
+  expectSilu,
   flag,
   layerCount,
   limit,
@@ -20,22 +21,25 @@ import {
 } from "./fields.js";
 import { attentionSources, gatedMlpSources } from "./transformer-parts.js";
 
+// Absent keys are what BambaConfig of transformers takes them for.
 const schema = z.object({
   ...shellFields,
   ...ropeFields,
-  num_hidden_layers: layerCount,
+  vocab_size: size.default(128000),
+  hidden_size: size.default(4096),
+  num_hidden_layers: layerCount.default(32),
   attn_layer_indices: z.array(z.int().min(0)).nullish(),
-  num_attention_heads: size,
-  num_key_value_heads: size.nullish(),
+  num_attention_heads: size.default(32),
+  num_key_value_heads: eightKeyHeads,
   head_dim: size.nullish(),
   attention_bias: flag(false),
-  intermediate_size: size,
+  intermediate_size: size.default(14336),
   mlp_bias: flag(false),
   hidden_act: z.string().default("silu"),
-  mamba_n_heads: size,
+  mamba_n_heads: size.default(128),
   mamba_d_head: z.union([size, z.literal("auto")]).default("auto"),
   mamba_n_groups: size.default(1),
-  mamba_d_state: size,
+  mamba_d_state: size.default(256),
   mamba_d_conv: size.default(4),
   mamba_expand: z.number().positive().default(2),
   mamba_conv_bias: flag(true),
@@ -50,13 +54,14 @@ export const bambaFamily: Family = {
   matches: (config) => modelType(config) === "bamba",
   describe(file, options) {
     const config = parseConfig(schema, file);
+    expectSilu(config.hidden_act, file.path);
     const { hidden_size: width, num_hidden_layers: count, rms_norm_eps: normEps } = config;
     const shell = { width, layerCount: count };
     const attending = new Set(config.attn_layer_indices ?? []);
     const heads = config.num_attention_heads;
     const keyHeads = config.num_key_value_heads ?? heads;
-    const headDim = config.head_dim ?? width / heads;
-    const inner = config.mamba_expand * width;
+    const headDim = config.head_dim ?? Math.trunc(width / heads);
+    const inner = Math.trunc(config.mamba_expand * width);
     const blocks = Array.from({ length: count }, (_, i) => {
       const layer = `model.layers.${i}`;
       const norm = `${layer}.input_layernorm.weight`;
@@ -73,7 +78,7 @@ export const bambaFamily: Family = {
               headDim,
               window: "full",
               sinks: 0,
-              ...rotary(config, file.path, 0.5),
+              ...rotary(config, file.path, headDim, 0.5),
               bias: config.attention_bias,
             },
             sources: attentionSources(`${layer}.self_attn`, { width, heads, keyHeads, headDim }),
@@ -106,7 +111,6 @@ export const bambaFamily: Family = {
         shell,
         options: {
           hidden: config.intermediate_size,
-          activation: activation(config.hidden_act, file.path),
           bias: config.mlp_bias,
         },
         sources: gatedMlpSources(`${layer}.feed_forward`, { width, hidden: config.intermediate_size }),

@@ -6,8 +6,9 @@ import { parallel } from "../layers/parallel.js";
 import { layerBlock, type Source } from "./block.js";
 import type { Family } from "./family.js";
 import {
-  activation,
+  eightKeyHeads,
   eps,
+  expectSilu,
   flag,
   layerCount,
   limit,
@@ -18,29 +19,35 @@ import {
   shellFields,
   shellOf,
   size,
+  unsupported,
 } from "./fields.js";
 import { attentionSources, gatedMlpSources } from "./transformer-parts.js";
 
 const ones = (n: number) => z.array(z.number()).length(n).nullish();
 
+// Absent keys are what FalconH1Config of transformers takes them for.
 const schema = z.object({
   ...shellFields,
   ...ropeFields,
-  num_hidden_layers: layerCount,
-  num_attention_heads: size,
-  num_key_value_heads: size.nullish(),
+  vocab_size: size.default(128000),
+  hidden_size: size.default(4096),
+  num_hidden_layers: layerCount.default(32),
+  num_attention_heads: size.default(32),
+  num_key_value_heads: eightKeyHeads,
   head_dim: size.nullish(),
   attention_bias: flag(false),
-  intermediate_size: size,
+  intermediate_size: size.default(14336),
   mlp_bias: flag(false),
+  /** Of the projection out of Mamba-2, whose projection in has mamba_proj_bias. */
   projectors_bias: flag(false),
   hidden_act: z.string().default("silu"),
-  mamba_d_ssm: size.nullish(),
+  /** null is mamba_expand · hidden_size. */
+  mamba_d_ssm: size.nullable().default(1024),
   mamba_expand: z.number().positive().default(2),
-  mamba_n_heads: size,
+  mamba_n_heads: size.default(128),
   mamba_d_head: z.union([size, z.literal("auto")]).default("auto"),
   mamba_n_groups: size.default(1),
-  mamba_d_state: size,
+  mamba_d_state: size.default(256),
   mamba_d_conv: size.default(4),
   mamba_conv_bias: flag(true),
   mamba_proj_bias: flag(false),
@@ -67,12 +74,17 @@ export const falconH1Family: Family = {
   matches: (config) => modelType(config) === "falcon_h1",
   describe(file, options) {
     const config = parseConfig(schema, file);
+    expectSilu(config.hidden_act, file.path);
+    if (!config.rope_parameters?.rope_theta && !config.rope_theta) {
+      // Editions of the config's class take another base for granted, by a factor of ten.
+      throw unsupported(file.path, "rope_theta", "the base of the rotary positions", config.rope_theta);
+    }
     const { hidden_size: width, num_hidden_layers: count, rms_norm_eps: normEps } = config;
     const shell = { width, layerCount: count };
     const heads = config.num_attention_heads;
     const keyHeads = config.num_key_value_heads ?? heads;
-    const headDim = config.head_dim ?? width / heads;
-    const inner = config.mamba_d_ssm ?? config.mamba_expand * width;
+    const headDim = config.head_dim ?? Math.trunc(width / heads);
+    const inner = config.mamba_d_ssm ?? Math.trunc(config.mamba_expand * width);
     const bc = config.mamba_n_groups * config.mamba_d_state;
     const [z, x, b, c, dt] = config.ssm_multipliers ?? [1, 1, 1, 1, 1];
     const [gate, down] = config.mlp_multipliers ?? [1, 1];
@@ -125,6 +137,7 @@ export const falconH1Family: Family = {
             normBeforeGate: config.mamba_norm_before_gate,
             convBias: config.mamba_conv_bias,
             bias: config.mamba_proj_bias,
+            outBias: config.projectors_bias,
             ...config.time_step_limit,
           },
           attention: {
@@ -134,7 +147,7 @@ export const falconH1Family: Family = {
             window: "full",
             sinks: 0,
             bias: config.attention_bias,
-            ...rotary(config, file.path),
+            ...rotary(config, file.path, headDim),
           },
         },
         sources: (name, spec) => {
@@ -150,7 +163,6 @@ export const falconH1Family: Family = {
         shell,
         options: {
           hidden: config.intermediate_size,
-          activation: activation(config.hidden_act, file.path),
           bias: config.mlp_bias,
         },
         sources: gatedMlpSources(

@@ -12,7 +12,13 @@ export const size = z
 export const layerCount = z.int().positive().max(1000);
 export const eps = z.number().positive().default(1e-5);
 export const flag = (value: boolean) => z.boolean().default(value);
-export const multiplier = z.number().default(1);
+/** A factor; null is 1 as well. */
+export const multiplier = z
+  .number()
+  .nullish()
+  .transform((v) => v ?? 1);
+/** Key heads as most families have them: 8 unless told, as many as query heads for null. */
+export const eightKeyHeads = size.nullable().default(8);
 
 const anyNumber = z.custom<number>((v) => typeof v === "number" && !Number.isNaN(v), "a number");
 /** [least, most] of Δ; most may be infinite. */
@@ -49,14 +55,18 @@ export const ropeFields = {
 };
 type RopeFields = z.output<z.ZodObject<typeof ropeFields>>;
 
-/** Plain rotary positions; scaled ones (yarn, llama3, …) are refused. */
-export function rotary(config: RopeFields, path: string, fraction = 1) {
+/** Plain rotary positions; scaled ones (yarn, llama3, …) are refused, and heads of which an odd number of dimensions would turn. */
+export function rotary(config: RopeFields, path: string, headDim: number, fraction = 1) {
   const { rope_parameters: parameters, rope_scaling: scaling } = config;
   const type = parameters?.rope_type ?? scaling?.rope_type ?? scaling?.type ?? "default";
   if (type !== "default") throw unsupported(path, "rope_type", "default", type);
+  const share = parameters?.partial_rotary_factor ?? config.partial_rotary_factor ?? fraction;
+  const dims = Math.trunc(headDim * share);
+  if (dims % 2 !== 0)
+    throw unsupported(path, "partial_rotary_factor", `a share that turns an even part of heads of ${headDim}`, share);
   return {
     rotaryBase: parameters?.rope_theta ?? config.rope_theta ?? 10000,
-    rotaryFraction: parameters?.partial_rotary_factor ?? config.partial_rotary_factor ?? fraction,
+    rotaryFraction: dims / headDim,
   };
 }
 
@@ -76,7 +86,7 @@ export function activation(name: string, path: string, field = "hidden_act") {
   throw unsupported(path, field, `one of ${Object.keys(activationNames).join(", ")}`, name);
 }
 
-/** The convolution and the gate of Mamba know silu alone. */
+/** The convolution and the gate of Mamba know silu alone; families with one activation for all say it of their MLPs too. */
 export function expectSilu(name: string, path: string, field = "hidden_act"): void {
   if (activation(name, path, field) !== "silu") throw unsupported(path, field, "silu", name);
 }
@@ -88,9 +98,10 @@ export function blockType(name: string): string {
   return name;
 }
 
-/** The window of attention; a sequence that fits into it is seen in full. */
-export function slidingWindow(window: number | null | undefined, contextTokens: number): number | "full" {
-  return window && window < contextTokens ? window : "full";
+/** Editions of the families disagree on whether attention looks through a config's window: only one that holds everything is run. */
+export function expectWholeWindow(window: number | null | undefined, contextTokens: number, path: string): void {
+  if (window && window < contextTokens)
+    throw unsupported(path, "sliding_window", `null, or at least the ${contextTokens} tokens of contextTokens`, window);
 }
 
 export function unsupported(path: string, field: string, what: string, received: unknown): InputError {

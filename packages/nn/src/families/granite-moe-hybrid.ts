@@ -7,9 +7,8 @@ import { moe } from "../layers/moe.js";
 import { layerBlock, type Source } from "./block.js";
 import type { Block, Family } from "./family.js";
 import {
-  activation,
   blockType,
-  eps,
+  expectSilu,
   flag,
   layerCount,
   limit,
@@ -24,31 +23,35 @@ import {
 } from "./fields.js";
 import { attentionSources } from "./transformer-parts.js";
 
+// Absent keys are what GraniteMoeHybridConfig of transformers takes them for.
 const schema = z.object({
   ...shellFields,
   ...ropeFields,
-  num_hidden_layers: layerCount,
+  vocab_size: size.default(32000),
+  hidden_size: size.default(4096),
+  num_hidden_layers: layerCount.default(32),
   layer_types: z.array(z.string()).nullish(),
   layers_block_type: z.array(z.string()).nullish(),
-  num_attention_heads: size,
+  num_attention_heads: size.default(32),
   num_key_value_heads: size.nullish(),
+  head_dim: size.nullish(),
   attention_bias: flag(false),
   position_embedding_type: z.string().nullish(),
-  intermediate_size: size.nullish(),
-  shared_intermediate_size: size,
-  num_local_experts: z.int().min(0).max(1024).default(0),
-  num_experts_per_tok: z.int().min(0).max(64).default(0),
+  intermediate_size: size.default(11008),
+  shared_intermediate_size: size.default(1024),
+  num_local_experts: z.int().min(0).max(1024).default(8),
+  num_experts_per_tok: z.int().min(0).max(64).default(2),
   hidden_act: z.string().default("silu"),
-  mamba_n_heads: size,
+  mamba_n_heads: size.default(128),
   mamba_d_head: z.union([size, z.literal("auto")]).default("auto"),
   mamba_n_groups: size.default(1),
-  mamba_d_state: size,
+  mamba_d_state: size.default(256),
   mamba_d_conv: size.default(4),
   mamba_expand: z.number().positive().default(2),
   mamba_conv_bias: flag(true),
   mamba_proj_bias: flag(false),
   time_step_limit: limit,
-  rms_norm_eps: eps,
+  rms_norm_eps: z.number().positive().default(1e-6),
   embedding_multiplier: multiplier,
   attention_multiplier: z.number().positive().default(1),
   residual_multiplier: multiplier,
@@ -65,6 +68,7 @@ export const graniteFamily: Family = {
   matches: (config) => modelType(config) === "granitemoehybrid",
   describe(file, options) {
     const config = parseConfig(schema, file);
+    expectSilu(config.hidden_act, file.path);
     const { num_hidden_layers: count, rms_norm_eps: normEps } = config;
     const types = (config.layer_types ?? config.layers_block_type ?? Array<string>(count).fill("mamba")).map(blockType);
     if (types.length !== count) throw unsupported(file.path, "layer_types", `${count} types`, types);
@@ -72,7 +76,7 @@ export const graniteFamily: Family = {
       if (type !== "mamba" && type !== "attention")
         throw unsupported(file.path, "layer_types", "mamba or attention", type);
       const mixer = type === "attention" ? attentionBlock(config, file, i) : mambaBlock(config, i);
-      return [mixer, mlpBlock(config, file, i)];
+      return [mixer, mlpBlock(config, i)];
     });
     return {
       family: "granitemoehybrid",
@@ -93,8 +97,11 @@ function attentionBlock(config: Config, file: PublishedConfig, i: number): Block
   const width = config.hidden_size;
   const heads = config.num_attention_heads;
   const keyHeads = config.num_key_value_heads ?? heads;
-  const headDim = width / heads;
-  const turned = config.position_embedding_type === "rope" ? rotary(config, file.path) : { rotaryFraction: 0 };
+  const headDim = config.head_dim ?? Math.trunc(width / heads);
+  const position = config.position_embedding_type;
+  if (position && position !== "rope")
+    throw unsupported(file.path, "position_embedding_type", "rope or null", position);
+  const turned = position ? rotary(config, file.path, headDim) : { rotaryFraction: 0 };
   return layerBlock({
     prefix: `${layer}.self_attn`,
     norm: `${layer}.input_layernorm.weight`,
@@ -121,7 +128,7 @@ function attentionBlock(config: Config, file: PublishedConfig, i: number): Block
 
 function mambaBlock(config: Config, i: number): Block {
   const layer = `model.layers.${i}`;
-  const inner = config.mamba_expand * config.hidden_size;
+  const inner = Math.trunc(config.mamba_expand * config.hidden_size);
   return layerBlock({
     prefix: `${layer}.mamba`,
     norm: `${layer}.input_layernorm.weight`,
@@ -145,7 +152,7 @@ function mambaBlock(config: Config, i: number): Block {
   });
 }
 
-function mlpBlock(config: Config, file: PublishedConfig, i: number): Block {
+function mlpBlock(config: Config, i: number): Block {
   const layer = `model.layers.${i}`;
   const { shared_intermediate_size: shared, residual_multiplier: residual } = config;
   const common = {
@@ -153,22 +160,19 @@ function mlpBlock(config: Config, file: PublishedConfig, i: number): Block {
     eps: config.rms_norm_eps,
     shell: shellFor(config),
   };
-  const act = activation(config.hidden_act, file.path);
   if (config.num_local_experts === 0) {
     const names: Record<string, string> = { gate_up: "input_linear", down: "output_linear" };
     return layerBlock({
       ...common,
       prefix: `${layer}.shared_mlp`,
       kind: gatedMlp,
-      options: { hidden: shared, activation: act },
+      options: { hidden: shared },
       sources: (name, spec) => {
         const stored = `${layer}.shared_mlp.${names[name.split(".")[0]!]}.weight`;
         return scaledLast(stored, name, spec.shape, "down", residual);
       },
     });
   }
-  const hidden = config.intermediate_size;
-  if (!hidden) throw unsupported(file.path, "intermediate_size", "the width of an expert", hidden);
   const names: Record<string, string> = {
     "router.weight": "block_sparse_moe.router.layer.weight",
     "experts.up.weight": "block_sparse_moe.input_linear.weight",
@@ -183,8 +187,7 @@ function mlpBlock(config: Config, file: PublishedConfig, i: number): Block {
     options: {
       experts: config.num_local_experts,
       topK: config.num_experts_per_tok,
-      hidden,
-      activation: act,
+      hidden: config.intermediate_size,
       // A softmax over the chosen alone is the one over all, divided by the sum of the chosen.
       normalize: true,
       sharedHidden: shared,

@@ -7,36 +7,40 @@ import { moe } from "../layers/moe.js";
 import { layerBlock } from "./block.js";
 import type { Family } from "./family.js";
 import {
-  activation,
   blockType,
+  eightKeyHeads,
   expectSilu,
+  expectWholeWindow,
   flag,
   layerCount,
   modelType,
   shellFields,
   shellOf,
   size,
-  slidingWindow,
   unsupported,
 } from "./fields.js";
 import { attentionSources, gatedMlpSources } from "./transformer-parts.js";
 
+// Absent keys are what JambaConfig of transformers takes them for.
 const schema = z.object({
   ...shellFields,
-  num_hidden_layers: layerCount,
+  vocab_size: size.default(65536),
+  hidden_size: size.default(4096),
+  num_hidden_layers: layerCount.default(32),
   layers_block_type: z.array(z.string()).nullish(),
   layer_types: z.array(z.string()).nullish(),
   attn_layer_period: size.default(8),
   attn_layer_offset: z.int().min(0).default(4),
   expert_layer_period: size.default(2),
   expert_layer_offset: z.int().min(0).default(1),
-  num_experts: size.max(1024).default(16),
+  num_experts: size.max(1024).nullish(),
+  num_local_experts: size.max(1024).nullish(),
   num_experts_per_tok: size.max(64).default(2),
-  num_attention_heads: size,
-  num_key_value_heads: size.nullish(),
+  num_attention_heads: size.default(32),
+  num_key_value_heads: eightKeyHeads,
   head_dim: size.nullish(),
   sliding_window: size.nullish(),
-  intermediate_size: size,
+  intermediate_size: size.default(14336),
   hidden_act: z.string().default("silu"),
   mamba_d_state: size.default(16),
   mamba_d_conv: size.default(4),
@@ -56,11 +60,12 @@ export const jambaFamily: Family = {
   describe(file, options) {
     const config = parseConfig(schema, file);
     expectSilu(config.hidden_act, file.path);
+    expectWholeWindow(config.sliding_window, options.contextTokens, file.path);
     const { hidden_size: width, num_hidden_layers: count, rms_norm_eps: normEps, intermediate_size: hidden } = config;
     const shell = { width, layerCount: count };
     const heads = config.num_attention_heads;
     const keyHeads = config.num_key_value_heads ?? heads;
-    const headDim = config.head_dim ?? width / heads;
+    const headDim = config.head_dim ?? Math.trunc(width / heads);
     const every = (period: number, offset: number) => (i: number) => i % period === offset;
     const attends = every(config.attn_layer_period, config.attn_layer_offset);
     const mixes = every(config.expert_layer_period, config.expert_layer_offset);
@@ -80,7 +85,7 @@ export const jambaFamily: Family = {
           options: {
             stateSize: config.mamba_d_state,
             convWidth: config.mamba_d_conv,
-            innerWidth: config.mamba_expand * width,
+            innerWidth: Math.trunc(config.mamba_expand * width),
             dtRank: config.mamba_dt_rank,
             convBias: config.mamba_conv_bias,
             selectionNorms: true,
@@ -101,7 +106,7 @@ export const jambaFamily: Family = {
           heads,
           keyHeads,
           headDim,
-          window: slidingWindow(config.sliding_window, options.contextTokens),
+          window: "full",
           sinks: 0,
           rotaryFraction: 0,
         },
@@ -112,14 +117,13 @@ export const jambaFamily: Family = {
     const feedForward = (i: number, layer: string) => {
       const common = { norm: `${layer}.pre_ff_layernorm.weight`, eps: normEps, shell };
       const prefix = `${layer}.feed_forward`;
-      const act = activation(config.hidden_act, file.path);
-      const experts = config.num_experts;
+      const experts = config.num_experts ?? config.num_local_experts ?? 16;
       if (experts === 1 || !mixes(i)) {
         return layerBlock({
           ...common,
           prefix,
           kind: gatedMlp,
-          options: { hidden, activation: act },
+          options: { hidden },
           sources: gatedMlpSources(prefix, { width, hidden }),
         });
       }
@@ -131,7 +135,7 @@ export const jambaFamily: Family = {
         ...common,
         prefix,
         kind: moe,
-        options: { experts, topK: config.num_experts_per_tok, hidden, activation: act },
+        options: { experts, topK: config.num_experts_per_tok, hidden },
         sources: (name) => {
           if (name === "experts.up.weight") return each(["gate_proj", "up_proj"], [hidden, width]);
           if (name === "experts.down.weight") return each(["down_proj"], [width, hidden]);

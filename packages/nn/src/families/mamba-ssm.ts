@@ -44,6 +44,7 @@ const schema = z.object({
   attn_layer_idx: z.array(z.int().min(0)).default([]),
   attn_cfg: z
     .looseObject({
+      causal: flag(false),
       num_heads: size.optional(),
       num_heads_kv: size.nullish(),
       head_dim: size.nullish(),
@@ -63,12 +64,29 @@ const schema = z.object({
 });
 type Config = z.output<typeof schema>;
 
+/** Keys of ssm_cfg and attn_cfg that belong to the initialisation, or to the choice of kernels. */
+const settled = new Set(
+  "dt_min dt_max dt_init dt_init_floor dt_scale A_init_range conv_init use_fast_path use_mem_eff_path chunk_size mimo_rank fuse_pregate_headwise_norm dropout sequence_parallel process_group".split(
+    " ",
+  ),
+);
+
+/** What the modules would refuse, or some edition of them knows and this one does not, must not pass in silence. */
+function expectKnown(file: PublishedConfig, part: "ssm_cfg" | "attn_cfg"): void {
+  const known = schema.shape[part].unwrap().shape;
+  const given = (file.values[part] ?? {}) as Record<string, unknown>;
+  const stray = Object.keys(given).find((key) => !Object.hasOwn(known, key) && !settled.has(key));
+  if (stray !== undefined) throw unsupported(file.path, `${part}.${stray}`, "no such key", given[stray]);
+}
+
 /** Checkpoints with the names and the config of state-spaces/mamba itself (no model_type): Mamba-1 to Mamba-3, attention, gated MLPs. */
 export const mambaSsmFamily: Family = {
   name: "mamba_ssm",
   matches: ({ values }) => values.model_type === undefined && "d_model" in values && "n_layer" in values,
   describe(file, options) {
     const config = parseConfig(schema, file);
+    expectKnown(file, "ssm_cfg");
+    expectKnown(file, "attn_cfg");
     if (!config.rms_norm) throw unsupported(file.path, "rms_norm", "true", false);
     const attending = new Set(config.attn_layer_idx);
     const blocks = Array.from({ length: config.n_layer }, (_, i): Block[] => {
@@ -140,7 +158,7 @@ function mamba1Block(config: Config, layer: string): Block {
     options: {
       stateSize: ssm.d_state ?? 16,
       convWidth: ssm.d_conv,
-      innerWidth: ssm.expand * width,
+      innerWidth: Math.trunc(ssm.expand * width),
       dtRank: ssm.dt_rank,
       convBias: ssm.conv_bias,
       bias: ssm.bias,
@@ -178,8 +196,10 @@ function attentionBlock(config: Config, file: PublishedConfig, layer: string): B
   if (!heads) throw unsupported(file.path, "attn_cfg.num_heads", "the number of heads", heads);
   if (attn.rotary_emb_interleaved) throw unsupported(file.path, "attn_cfg.rotary_emb_interleaved", "false", true);
   if (attn.mlp_dim > 0) throw unsupported(file.path, "attn_cfg.mlp_dim", "0", attn.mlp_dim);
-  if (attn.qkv_proj_bias !== attn.out_proj_bias)
-    throw unsupported(file.path, "attn_cfg.out_proj_bias", "that of qkv_proj_bias", attn.out_proj_bias);
+  // mamba_ssm looks ahead unless it is told not to, even in a language model.
+  if (!attn.causal) throw unsupported(file.path, "attn_cfg.causal", "true", attn.causal);
+  if (attn.rotary_emb_dim % 2 !== 0)
+    throw unsupported(file.path, "attn_cfg.rotary_emb_dim", "an even number", attn.rotary_emb_dim);
   const headDim = attn.head_dim ?? width / heads;
   return layerBlock({
     prefix: `${layer}.mixer`,
@@ -197,6 +217,7 @@ function attentionBlock(config: Config, file: PublishedConfig, layer: string): B
       rotaryBase: attn.rotary_emb_base,
       convWidth: attn.d_conv,
       bias: attn.qkv_proj_bias,
+      outBias: attn.out_proj_bias,
       ...(attn.softmax_scale && { scale: attn.softmax_scale }),
     },
     sources: (name) => `${layer}.mixer.${name}`,

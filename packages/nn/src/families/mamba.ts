@@ -5,14 +5,16 @@ import { layerBlock } from "./block.js";
 import type { CausalDescription, DescribeOptions, Family } from "./family.js";
 import { eps, expectSilu, flag, layerCount, modelType, shellFields, shellOf, size } from "./fields.js";
 
+// Absent keys are what MambaConfig and FalconMambaConfig of transformers take them for.
 const schema = z.object({
   ...shellFields,
+  vocab_size: size.default(50280),
+  hidden_size: size.default(768),
   tie_word_embeddings: flag(true),
-  num_hidden_layers: layerCount,
-  state_size: size,
+  num_hidden_layers: layerCount.default(32),
+  state_size: size.default(16),
   conv_kernel: size.default(4),
   expand: z.number().positive().default(2),
-  intermediate_size: size.nullish(),
   time_step_rank: z.union([z.literal("auto"), size]).default("auto"),
   layer_norm_epsilon: eps,
   mixer_rms_eps: z.number().positive().default(1e-6),
@@ -54,7 +56,7 @@ function describe(
       options: {
         stateSize: config.state_size,
         convWidth: config.conv_kernel,
-        innerWidth: config.intermediate_size ?? config.expand * width,
+        innerWidth: Math.trunc(config.expand * width),
         dtRank: config.time_step_rank,
         convBias: config.use_conv_bias,
         selectionNorms: family === "falcon_mamba",

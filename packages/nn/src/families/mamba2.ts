@@ -5,14 +5,17 @@ import { layerBlock } from "./block.js";
 import type { Family } from "./family.js";
 import { eps, expectSilu, flag, layerCount, limit, modelType, shellFields, shellOf, size } from "./fields.js";
 
+// Absent keys are what Mamba2Config of transformers takes them for.
 const schema = z.object({
   ...shellFields,
-  num_hidden_layers: layerCount,
-  state_size: size,
-  conv_kernel: size,
-  num_heads: size,
-  head_dim: size,
-  n_groups: size,
+  vocab_size: size.default(32768),
+  hidden_size: size.default(4096),
+  num_hidden_layers: layerCount.default(64),
+  state_size: size.default(128),
+  conv_kernel: size.default(4),
+  num_heads: size.default(128),
+  head_dim: size.default(64),
+  n_groups: size.default(8),
   layer_norm_epsilon: eps,
   hidden_act: z.string().default("silu"),
   time_step_limit: limit,

@@ -9,47 +9,51 @@ import type { Block, DescribeOptions, Family } from "./family.js";
 import {
   activation,
   blockType,
+  eightKeyHeads,
   eps,
   expectSilu,
+  expectWholeWindow,
   flag,
   limit,
   modelType,
   shellFields,
   shellOf,
   size,
-  slidingWindow,
   unsupported,
 } from "./fields.js";
 import { attentionSources } from "./transformer-parts.js";
 
+// Absent keys are what NemotronHConfig of transformers takes them for.
 const schema = z.object({
   ...shellFields,
+  vocab_size: size.default(131072),
+  hidden_size: size.default(4096),
   layers_block_type: z.array(z.string()).max(1000).nullish(),
   layer_types: z.array(z.string()).max(1000).nullish(),
   hybrid_override_pattern: z.string().max(1000).nullish(),
   layer_norm_epsilon: eps,
-  num_attention_heads: size,
-  num_key_value_heads: size.nullish(),
+  num_attention_heads: size.default(32),
+  num_key_value_heads: eightKeyHeads,
   head_dim: size.nullish(),
   attention_head_dim: size.nullish(),
   attention_bias: flag(false),
   sliding_window: size.nullish(),
-  mamba_num_heads: size,
-  mamba_head_dim: size,
-  n_groups: size,
-  ssm_state_size: size,
+  mamba_num_heads: size.default(128),
+  mamba_head_dim: size.default(64),
+  n_groups: size.default(8),
+  ssm_state_size: size.default(128),
   conv_kernel: size.default(4),
   use_bias: flag(false),
   use_conv_bias: flag(true),
   mamba_hidden_act: z.string().default("silu"),
   time_step_limit: limit,
-  intermediate_size: size.nullish(),
+  intermediate_size: size.default(21504),
   mlp_hidden_act: z.string().default("relu2"),
   mlp_bias: flag(false),
-  n_routed_experts: size.nullish(),
-  num_experts_per_tok: size.nullish(),
-  moe_intermediate_size: size.nullish(),
-  moe_shared_expert_intermediate_size: size.nullish(),
+  n_routed_experts: size.default(8),
+  num_experts_per_tok: size.default(2),
+  moe_intermediate_size: size.default(7688),
+  moe_shared_expert_intermediate_size: size.default(7688),
   moe_latent_size: size.nullish(),
   n_group: size.default(1),
   topk_group: size.default(1),
@@ -57,6 +61,21 @@ const schema = z.object({
   routed_scaling_factor: z.number().default(1),
 });
 type Config = z.output<typeof schema>;
+
+/** Keys by which some checkpoints were published; where they are there, they count. */
+const formerNames = {
+  mamba_n_groups: "n_groups",
+  mamba_d_conv: "conv_kernel",
+  mamba_dt_limit: "time_step_limit",
+  mamba_conv_bias: "use_conv_bias",
+  num_local_experts: "n_routed_experts",
+};
+
+function readConfig({ path, values }: PublishedConfig): Config {
+  const renamed = Object.entries(formerNames).filter(([former]) => former in values);
+  const current = Object.fromEntries(renamed.map(([former, name]) => [name, values[former]]));
+  return parseConfig(schema, { path, values: { ...values, ...current } });
+}
 
 interface Scope {
   config: Config;
@@ -72,7 +91,8 @@ export const nemotronHFamily: Family = {
   name: "nemotron_h",
   matches: (config) => modelType(config) === "nemotron_h",
   describe(file, options) {
-    const config = parseConfig(schema, file);
+    const config = readConfig(file);
+    expectWholeWindow(config.sliding_window, options.contextTokens, file.path);
     const pattern = config.hybrid_override_pattern;
     const types =
       config.layers_block_type?.map(blockType) ??
@@ -131,11 +151,11 @@ const builders: Record<string, (scope: Scope, layer: string) => Block> = {
   },
 
   attention(scope, layer) {
-    const { config, options } = scope;
+    const { config } = scope;
     const width = config.hidden_size;
     const heads = config.num_attention_heads;
     const keyHeads = config.num_key_value_heads ?? heads;
-    const headDim = config.head_dim ?? config.attention_head_dim ?? width / heads;
+    const headDim = config.head_dim ?? config.attention_head_dim ?? 128;
     return layerBlock({
       ...shellFor(scope, layer),
       kind: attention,
@@ -143,7 +163,7 @@ const builders: Record<string, (scope: Scope, layer: string) => Block> = {
         heads,
         keyHeads,
         headDim,
-        window: slidingWindow(config.sliding_window, options.contextTokens),
+        window: "full",
         sinks: 0,
         rotaryFraction: 0,
         bias: config.attention_bias,
@@ -155,7 +175,6 @@ const builders: Record<string, (scope: Scope, layer: string) => Block> = {
   mlp(scope, layer) {
     const { config, file } = scope;
     const hidden = config.intermediate_size;
-    if (!hidden) throw unsupported(file.path, "intermediate_size", "the width of an MLP", hidden);
     return layerBlock({
       ...shellFor(scope, layer),
       kind: mlp,
@@ -171,11 +190,7 @@ const builders: Record<string, (scope: Scope, layer: string) => Block> = {
   moe(scope, layer) {
     const { config, file } = scope;
     const { n_routed_experts: experts, num_experts_per_tok: topK, moe_intermediate_size: hidden } = config;
-    if (!experts || !topK || !hidden)
-      throw unsupported(file.path, "n_routed_experts", "the sizes of a mixture of experts", experts);
     if (config.moe_latent_size) throw unsupported(file.path, "moe_latent_size", "null", config.moe_latent_size);
-    const shared = config.moe_shared_expert_intermediate_size;
-    if (!shared) throw unsupported(file.path, "moe_shared_expert_intermediate_size", "the width of an MLP", shared);
     const mixer = `${layer}.mixer`;
     // One tensor per expert, or all of them in one.
     const stacked = scope.options.names.has(`${mixer}.experts.up_proj`);
@@ -201,7 +216,7 @@ const builders: Record<string, (scope: Scope, layer: string) => Block> = {
         scale: config.routed_scaling_factor,
         groups: config.n_group,
         keptGroups: config.topk_group,
-        sharedHidden: shared,
+        sharedHidden: config.moe_shared_expert_intermediate_size,
         sharedBias: config.mlp_bias,
       },
       sources: (name, { shape }) => {

@@ -11,6 +11,7 @@ import {
   type Value,
 } from "@krait/graph";
 import type { ModelTensor } from "../checkpoints/index.js";
+import { rotatedDims } from "../layers/attention.js";
 import type { Activation } from "../layers/projection.js";
 import { normTensor, published } from "./block.js";
 import type { Block } from "./family.js";
@@ -98,7 +99,6 @@ export function sharedTransformer(o: SharedTransformer): (mamba: Block) => Block
       ),
     );
     const scope = pass.scope(`${layer}.self_attn`);
-    const fraction = o.rotary?.rotaryFraction ?? 0;
     const { y } = attend(
       {
         q: splitHeads({ x: q! }, { heads }).y,
@@ -114,7 +114,7 @@ export function sharedTransformer(o: SharedTransformer): (mamba: Block) => Block
         window: 0,
         // Heads are twice as wide as the stream's share; the reference scales as if they were not.
         scale: (headDim / 2) ** -0.5,
-        rotaryDims: 2 * Math.floor((fraction * headDim) / 2),
+        rotaryDims: rotatedDims(o.rotary?.rotaryFraction ?? 0, headDim),
         rotaryBase: o.rotary?.rotaryBase ?? 10000,
       },
     );

@@ -21,29 +21,32 @@ import {
 } from "./fields.js";
 import { sharedTransformer } from "./zamba2-shared.js";
 
+// Absent keys are what Zamba2Config of transformers takes them for.
 const schema = z.object({
   ...shellFields,
   ...ropeFields,
+  vocab_size: size.default(32000),
+  hidden_size: size.default(2560),
   tie_word_embeddings: flag(true),
-  num_hidden_layers: layerCount,
+  num_hidden_layers: layerCount.default(54),
   layers_block_type: z.array(z.string()).nullish(),
   layer_types: z.array(z.string()).nullish(),
   num_mem_blocks: size.default(1),
-  num_attention_heads: size,
+  num_attention_heads: size.default(32),
   num_key_value_heads: size.nullish(),
-  attention_head_dim: size.nullish(),
   use_mem_rope: flag(false),
   use_long_context: flag(false),
   use_shared_attention_adapter: flag(false),
   adapter_rank: size.default(128),
   add_bias_linear: flag(false),
-  intermediate_size: size,
+  /** 4 · hidden_size unless told. */
+  intermediate_size: size.nullish(),
   hidden_act: z.string().default("gelu"),
-  mamba_d_state: size,
+  mamba_d_state: size.default(64),
   mamba_d_conv: size.default(4),
   mamba_expand: z.number().positive().default(2),
   mamba_ngroups: size.default(1),
-  n_mamba_heads: size,
+  n_mamba_heads: size.default(8),
   time_step_limit: limit,
   rms_norm_eps: eps,
 });
@@ -67,7 +70,9 @@ export const zamba2Family: Family = {
     if (types.length !== count) throw unsupported(file.path, "layers_block_type", `${count} types`, types);
     const hybrids = types.flatMap((type, i) => (type === "hybrid" ? [i] : []));
     const heads = config.num_attention_heads;
-    const inner = config.mamba_expand * width;
+    // Whatever attention_head_dim says: transformers does not read it either.
+    const headDim = Math.trunc((2 * width) / heads);
+    const inner = Math.trunc(config.mamba_expand * width);
     const aliases: TensorAlias[] = [];
 
     const mamba = (layer: string): Block =>
@@ -112,9 +117,9 @@ export const zamba2Family: Family = {
         eps: normEps,
         heads,
         keyHeads: config.num_key_value_heads ?? heads,
-        headDim: config.attention_head_dim ?? (2 * width) / heads,
-        rotary: config.use_mem_rope ? rotary(config, file.path) : undefined,
-        hidden: config.intermediate_size,
+        headDim,
+        rotary: config.use_mem_rope ? rotary(config, file.path, headDim) : undefined,
+        hidden: config.intermediate_size ?? 4 * width,
         activation: activation(config.hidden_act, file.path),
         bias: config.add_bias_linear,
         rank: config.adapter_rank,

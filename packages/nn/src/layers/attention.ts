@@ -47,6 +47,8 @@ const schema = z
     scale: z.number().positive().optional(),
     /** Of both projections. */
     bias: z.boolean().default(false),
+    /** Of the projection out, where it is not as `bias`. */
+    outBias: z.boolean().optional(),
     /** Width of a causal convolution over queries, keys and values; 0 for none. */
     convWidth: z.int().min(0).max(16).default(0),
   })
@@ -56,7 +58,12 @@ type Options = z.output<typeof schema>;
 function widths(o: Options, { width }: Shell) {
   const headDim = o.headDim ?? width / o.heads;
   const keyHeads = o.keyHeads ?? o.heads;
-  return { headDim, keyHeads, rotaryDims: 2 * Math.floor((o.rotaryFraction * headDim) / 2) };
+  return { headDim, keyHeads, rotaryDims: rotatedDims(o.rotaryFraction, headDim) };
+}
+
+/** Rotated dimensions of a head, an even number. A share that was made of whole numbers gives them back, whatever its last bit is. */
+export function rotatedDims(fraction: number, headDim: number): number {
+  return 2 * Math.floor((fraction * headDim) / 2 + 1e-6);
 }
 
 function convolution({ convWidth }: Options, channels: number): ParameterSpec[] {
@@ -116,7 +123,7 @@ export const attention = defineLayer({
         dtype: "weight",
         init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
       },
-      ...biases(o.bias, { out_proj: width }),
+      ...biases(o.outBias ?? o.bias, { out_proj: width }),
     ];
   },
   states(o, shell) {
@@ -141,8 +148,7 @@ export const attention = defineLayer({
   globalTokens: (o) => o.globalTokens,
   forward(scope, x, o, shell) {
     const { headDim, keyHeads, rotaryDims } = widths(o, shell);
-    const project = projection(scope, o.bias);
-    let projected = project(x, "in_proj"); // [T, (heads + 2·keyHeads)·headDim]
+    let projected = projection(scope, o.bias)(x, "in_proj"); // [T, (heads + 2·keyHeads)·headDim]
     if (o.convWidth > 0) {
       projected = causalConv1d({
         x: projected,
@@ -170,7 +176,7 @@ export const attention = defineLayer({
         rotaryBase: o.rotaryBase,
       },
     ).y;
-    return project(mergeHeads({ x: mixed }).y, "out_proj");
+    return projection(scope, o.outBias ?? o.bias)(mergeHeads({ x: mixed }).y, "out_proj");
   },
 });
 

@@ -31,6 +31,8 @@ const schema = z
     channelD: z.boolean().default(false),
     /** Of the projections in and out. */
     bias: z.boolean().default(false),
+    /** Of the projection out, where it is not as `bias`. */
+    outBias: z.boolean().optional(),
     ...directionFields,
     backward,
   })
@@ -97,7 +99,7 @@ export const mamba2 = defineLayer({
         dtype: "weight",
         init: kaimingUniform(inner, 1 / Math.sqrt(layerCount)),
       },
-      ...biases(o.bias, { out_proj: width }),
+      ...biases(o.outBias ?? o.bias, { out_proj: width }),
     ];
   },
   states(o, shell) {
@@ -111,8 +113,8 @@ export const mamba2 = defineLayer({
   marks: directionMarks,
   forward(scope, x, o, shell) {
     const { inner, heads, bc, convolved } = widths(o, shell);
-    const project = projection(scope, o.bias);
-    const projected = project(x, "in_proj"); // [T, 2·inner + 2·bc + heads]
+    const project = projection(scope, o.outBias ?? o.bias);
+    const projected = projection(scope, o.bias)(x, "in_proj"); // [T, 2·inner + 2·bc + heads]
     const [gate, xBC, dt] = split(projected, [inner, convolved, heads]);
     const outputs = waysOf(o).map((way) => {
       const { parameter, state, stateIndex } = along(scope, o, way);
