@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "../cpu/backend.h"
-#include "../cpu/weights.h"
 #include "../executor/run.h"
+#include "files.h"
 #include "front_ends.h"
 #include "glue.h"
 #include "krait/ops.h"
@@ -20,39 +20,13 @@ namespace {
 using namespace krait;
 using namespace krait::addon;
 
-// Elements that go through host memory at a time where the device has memory of its own.
-constexpr int64_t kLoadedElements = 8 << 20;
-
-Status load_weights(const Device& device, const cpu::WeightRead& read, DType target, char* to, cpu::WeightsRead* result) {
-  const int threads = device.threads();
-  if (!device.has_own_memory()) return cpu::read_weights(threads, read, target, to, result);
-  const Staging staging(std::min(read.count, kLoadedElements) * dtype_size(target));
-  for (int64_t from = 0; from < read.count; from += kLoadedElements) {
-    cpu::WeightRead part = read;
-    part.offset += from * cpu::stored_size(read.stored);
-    part.count = std::min(kLoadedElements, read.count - from);
-    Status status = cpu::read_weights(threads, part, target, staging.data(), result);
-    if (!status.ok() || result->is_short) return status;
-    if (result->bad >= 0) {
-      result->bad += from;
-      return status;
-    }
-    device.backend().upload(device.context(), to + from * dtype_size(target), staging.data(), part.count * dtype_size(target), &status);
-    Status finished;
-    device.backend().synchronize(device.context(), &finished);
-    if (!status.ok() || !finished.ok()) return status.ok() ? finished : status;
-  }
-  return {};
-}
-
 // Memory on a device. close() drops it; jobs in flight keep it until they end.
 class BufferObject : public Napi::ObjectWrap<BufferObject> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Buffer",
                        {InstanceMethod<&BufferObject::write>("write"), InstanceMethod<&BufferObject::read>("read"),
-                        InstanceMethod<&BufferObject::fill>("fill"), InstanceMethod<&BufferObject::load>("load"), InstanceMethod<&BufferObject::close>("close"),
-                        InstanceAccessor<&BufferObject::bytes>("bytes")});
+                        InstanceMethod<&BufferObject::fill>("fill"), InstanceMethod<&BufferObject::close>("close"), InstanceAccessor<&BufferObject::bytes>("bytes")});
   }
   explicit BufferObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<BufferObject>(info) {}
 
@@ -156,38 +130,6 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
           return s.ok() ? finished : s;
         },
         std::move(done));
-    return promise;
-  }
-
-  // load({ fd, offset, count, stored, target, scale, rounds, byteOffset }) → Promise<number>: an element that is not finite, −1 when all
-  // are, −2 when the file ended too soon.
-  Napi::Value load(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    if (!memory_) return reject(env, invalid("Expected an open buffer but received one that is closed"));
-    const Napi::Object options = info[0].As<Napi::Object>();
-    const auto number = [&](const char* name) { return options.Get(name).As<Napi::Number>(); };
-    cpu::WeightRead read;
-    read.fd = number("fd").Int32Value();
-    read.offset = number("offset").Int64Value();
-    read.count = number("count").Int64Value();
-    const int32_t stored = number("stored").Int32Value();
-    read.scale = number("scale").FloatValue();
-    read.rounds = options.Get("rounds").As<Napi::Boolean>().Value();
-    const DType target = options.Get("narrow").As<Napi::Boolean>().Value() ? DType::bf16 : DType::f32;
-    const int64_t at = number("byteOffset").Int64Value();
-    if (stored < 0 || stored > static_cast<int32_t>(cpu::Stored::f64) || read.offset < 0 || read.count < 0 || at < 0 || at > memory_->bytes() ||
-        read.count > (memory_->bytes() - at) / dtype_size(target)) {
-      return reject(env, invalid("Expected a range inside the buffer for the weights of a file"));
-    }
-    read.stored = static_cast<cpu::Stored>(stored);
-    auto result = std::make_shared<cpu::WeightsRead>();
-    auto [promise, done] = data_of(env).completions->start([result](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
-      deferred.Resolve(Napi::Number::New(e, result->is_short ? -2.0 : static_cast<double>(result->bad)));
-    });
-    auto* device = device_.get();
-    auto memory = memory_;
-    device_->submit([device, memory, read, target, at, result] { return load_weights(*device, read, target, static_cast<char*>(memory->data()) + at, result.get()); },
-                    std::move(done));
     return promise;
   }
 
@@ -306,7 +248,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Device",
                        {InstanceMethod<&DeviceObject::allocate>("allocate"), InstanceMethod<&DeviceObject::load>("load"),
-                        InstanceMethod<&DeviceObject::resizer>("resizer"), InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
+                        InstanceMethod<&DeviceObject::read_files>("readFiles"), InstanceMethod<&DeviceObject::resizer>("resizer"), InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
   }
 
   // new Device({ plugin?: string, index: number, threads: number, urgent: boolean })
@@ -391,6 +333,25 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
           return s;
         },
         std::move(done));
+    return promise;
+  }
+
+  // readFiles([{ buffer, fd, offset, count, stored, scale, rounds, narrow, byteOffset }]) → Promise<{ read, element } | undefined>: the
+  // first of them that did not give what it should, with an element that is not finite, or −1 when the file ended too soon.
+  Napi::Value read_files(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!device_) return reject(env, invalid("Expected an open device but received one that is closed"));
+    auto files = std::make_shared<FileReads>();
+    const Napi::Array list = info[0].As<Napi::Array>();
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const Napi::Object options = list.Get(i).As<Napi::Object>();
+      BufferObject* buffer = BufferObject::Unwrap(options.Get("buffer").As<Napi::Object>());
+      const Status status = files->add(*device_, buffer != nullptr ? buffer->memory() : nullptr, options);
+      if (!status.ok()) return reject(env, status);
+    }
+    auto [promise, done] = data_of(env).completions->start([files](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) { files->settle(e, deferred); });
+    auto* device = device_.get();
+    device->submit([device, files] { return files->read(*device); }, std::move(done));
     return promise;
   }
 

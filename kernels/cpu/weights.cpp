@@ -129,9 +129,31 @@ HWY_EXPORT(AllFinite);
 
 namespace {
 
-// What is converted goes through a thread's second-level cache; what is taken as it lies is read where it shall be.
-constexpr int64_t kStagedBytes = 256 << 10;
-constexpr int64_t kBlockBytes = 1 << 20;
+// What is read at a time: it is looked at, or converted, while it is in a thread's second-level cache.
+constexpr int64_t kPieceBytes = 256 << 10;
+// The system clears a page of this size when it is first written; two threads that write to one would both begin to.
+constexpr int64_t kHugePage = 2 << 20;
+
+// What of a read goes to one huge page: the work that one thread takes.
+struct Block {
+  size_t read;
+  int64_t from;
+  int64_t count;
+};
+
+std::vector<Block> blocks_of(const std::vector<WeightRead>& reads) {
+  std::vector<Block> blocks;
+  for (size_t i = 0; i < reads.size(); ++i) {
+    const int64_t size = dtype_size(reads[i].target);
+    for (int64_t from = 0; from < reads[i].count;) {
+      const auto address = reinterpret_cast<uintptr_t>(reads[i].to) + static_cast<uintptr_t>(from * size);
+      const int64_t room = (kHugePage - static_cast<int64_t>(address % kHugePage)) / size;
+      blocks.push_back({i, from, std::min(room, reads[i].count - from)});
+      from += room;
+    }
+  }
+  return blocks;
+}
 
 enum class Got : int32_t { all, less, failed };
 
@@ -150,56 +172,80 @@ Got read_all(int fd, void* to, int64_t bytes, int64_t offset, int* fault) {
   return Got::all;
 }
 
-// The first element of a block that is not finite in the end.
-int64_t first_bad(const WeightRead& read, DType target, const void* from, int64_t count) {
+// The first element of a piece that is not finite in the end.
+int64_t first_bad(const WeightRead& read, const void* from, int64_t count) {
   const int64_t size = stored_size(read.stored);
   for (int64_t i = 0; i < count; ++i) {
     float out[1];
-    if (!HWY_DYNAMIC_DISPATCH(ConvertBlock)(read.stored, static_cast<const char*>(from) + i * size, 1, read.scale, read.rounds, target, out)) return i;
+    if (!HWY_DYNAMIC_DISPATCH(ConvertBlock)(read.stored, static_cast<const char*>(from) + i * size, 1, read.scale, read.rounds, read.target, out)) return i;
   }
   return 0;
 }
 
+struct Outcome {
+  Got got = Got::all;
+  int fault = 0;     // the system's number, where it failed
+  int64_t bad = -1;  // of the read
+};
+
+Outcome read_block(const WeightRead& read, const Block& block, KeptMemory& staged) {
+  const int64_t size = stored_size(read.stored);
+  const bool is_direct = read.scale == 1.0f && ((read.target == DType::bf16 && read.stored == Stored::bf16) ||
+                                                (read.target == DType::f32 && read.stored == Stored::f32 && !read.rounds));
+  Outcome outcome;
+  for (int64_t done = 0; done < block.count;) {
+    const int64_t from = block.from + done;
+    const int64_t count = std::min(kPieceBytes / size, block.count - done);
+    char* out = static_cast<char*>(read.to) + from * dtype_size(read.target);
+    void* in = is_direct ? out : staged.reserve(kPieceBytes);
+    outcome.fault = ENOMEM;
+    outcome.got = in == nullptr ? Got::failed : read_all(read.fd, in, count * size, read.offset + from * size, &outcome.fault);
+    if (outcome.got != Got::all) return outcome;
+    const bool good = is_direct ? HWY_DYNAMIC_DISPATCH(AllFinite)(in, count * size, read.target == DType::bf16)
+                                : HWY_DYNAMIC_DISPATCH(ConvertBlock)(read.stored, in, count, read.scale, read.rounds, read.target, out);
+    if (!good) {
+      outcome.bad = from + first_bad(read, in, count);
+      return outcome;
+    }
+    done += count;
+  }
+  return outcome;
+}
+
 }  // namespace
 
-Status read_weights(int threads, const WeightRead& read, DType target, void* to, WeightsRead* result) {
-  const int64_t size = stored_size(read.stored);
-  const bool is_direct = read.scale == 1.0f && ((target == DType::bf16 && read.stored == Stored::bf16) ||
-                                                (target == DType::f32 && read.stored == Stored::f32 && !read.rounds));
-  const int64_t per_block = (is_direct ? kBlockBytes : kStagedBytes) / size;
-  const int64_t blocks = (read.count + per_block - 1) / per_block;
-  std::atomic<int64_t> bad{INT64_MAX};
-  std::atomic<bool> is_short{false};
+Status read_weights(int threads, const std::vector<WeightRead>& reads, WeightsRead* result) {
+  const std::vector<Block> blocks = blocks_of(reads);
+  const int64_t count = static_cast<int64_t>(blocks.size());
+  // Those of the first read, and of the first of its elements.
+  std::atomic<int64_t> first_bad_block{INT64_MAX};
+  std::atomic<int64_t> bad{-1};
+  std::atomic<int64_t> short_read{-1};
   std::atomic<int> fault{0};
-#pragma omp parallel num_threads(static_cast<int>(std::clamp<int64_t>(blocks / 2, 1, threads)))
+#pragma omp parallel num_threads(static_cast<int>(std::clamp<int64_t>(count, 1, threads)))
   {
     KeptMemory staged;
 #pragma omp for schedule(dynamic)
-    for (int64_t block = 0; block < blocks; ++block) {
-      if (is_short || fault != 0) continue;
-      const int64_t from = block * per_block;
-      const int64_t count = std::min(per_block, read.count - from);
-      char* out = static_cast<char*>(to) + from * dtype_size(target);
-      void* in = is_direct ? out : staged.reserve(kStagedBytes);
-      int number = ENOMEM;
-      const Got got = in == nullptr ? Got::failed : read_all(read.fd, in, count * size, read.offset + from * size, &number);
-      if (got != Got::all) {
-        if (got == Got::less) is_short = true;
-        if (got == Got::failed) fault = number;
-        continue;
-      }
-      const bool good = is_direct ? HWY_DYNAMIC_DISPATCH(AllFinite)(in, count * size, target == DType::bf16)
-                                  : HWY_DYNAMIC_DISPATCH(ConvertBlock)(read.stored, in, count, read.scale, read.rounds, target, out);
-      if (good) continue;
-      const int64_t element = from + first_bad(read, target, in, count);
-      int64_t known = bad;
-      while (element < known && !bad.compare_exchange_weak(known, element)) {
+    for (int64_t i = 0; i < count; ++i) {
+      if (short_read >= 0 || fault != 0 || i > first_bad_block) continue;
+      const Block& block = blocks[static_cast<size_t>(i)];
+      const Outcome outcome = read_block(reads[block.read], block, staged);
+      if (outcome.got == Got::less) short_read = static_cast<int64_t>(block.read);
+      if (outcome.got == Got::failed) fault = outcome.fault;
+      if (outcome.bad < 0) continue;
+#pragma omp critical(krait_weights)
+      if (i < first_bad_block) {
+        first_bad_block = i;
+        bad = outcome.bad;
       }
     }
   }
   if (fault != 0) return error(StatusCode::device, "Expected the weights to be read but the system said: %s", std::strerror(fault));
-  result->is_short = is_short;
-  result->bad = bad == INT64_MAX ? -1 : bad.load();
+  if (short_read >= 0) {
+    *result = {short_read, -1};
+  } else if (bad >= 0) {
+    *result = {static_cast<int64_t>(blocks[static_cast<size_t>(first_bad_block)].read), bad};
+  }
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "krait/abi.h"
 
@@ -13,6 +14,7 @@ constexpr int64_t stored_size(Stored stored) {
   return stored == Stored::f64 ? 8 : stored == Stored::f32 ? 4 : 2;
 }
 
+// Elements that lie one after the other in a file and in memory.
 struct WeightRead {
   int fd = -1;
   int64_t offset = 0;  // in the file, bytes
@@ -20,14 +22,17 @@ struct WeightRead {
   Stored stored = Stored::f32;
   float scale = 1;      // of every element
   bool rounds = false;  // to bf16, also where float32 is wanted
+  DType target = DType::f32;  // or bf16
+  void* to = nullptr;         // at a multiple of the target's size
 };
 
+// The first read that did not give what it should; −1 when all did.
 struct WeightsRead {
-  bool is_short = false;  // the file ended before the elements did
-  int64_t bad = -1;       // one element that is not finite; −1 for none
+  int64_t read = -1;
+  int64_t bad = -1;  // its first element that is not finite; −1 when the file ended before its elements did
 };
 
-// Fills `to` with `count` elements of `target`, f32 or bf16.
-Status read_weights(int threads, const WeightRead& read, DType target, void* to, WeightsRead* result);
+// Does all reads with `threads` threads, whatever their sizes. When a file ends too soon the others may stay undone.
+Status read_weights(int threads, const std::vector<WeightRead>& reads, WeightsRead* result);
 
 }  // namespace krait::cpu

@@ -10,6 +10,7 @@ import {
 } from "@krait/core";
 import { capacityBytes, type Dim, encode, Graph, plan, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
+import { allBuffers } from "./all-buffers.js";
 import type { LoadableWeights } from "./checkpoints/index.js";
 import { type StateSpec, stateDType, stateShape } from "./layers/index.js";
 import type { Session } from "./session.js";
@@ -175,28 +176,35 @@ export class Model implements Closable {
 
     const weights: DeviceBuffer[] = [];
     let pool: StatePool | undefined;
+    let program: Program | undefined;
     try {
       const buffers: Record<string, DeviceBuffer> = {};
+      let loading: Promise<void> | undefined;
       if ("load" in source) {
-        for (const spec of blueprint.parameters) {
-          const buffer = await device.allocate(capacityBytes(tensors.get(spec.name)!));
-          buffers[spec.name] = buffer;
-          weights.push(buffer);
-          await source.load(spec, dtype, buffer, signal);
-        }
+        const sizes = blueprint.parameters.map((spec) => capacityBytes(tensors.get(spec.name)!));
+        weights.push(...(await allBuffers(sizes.map((bytes) => device.allocate(bytes)))));
+        const targets = blueprint.parameters.map((spec, i) => ({ spec, into: weights[i]! }));
+        for (const { spec, into } of targets) buffers[spec.name] = into;
+        loading = source.load(device, targets, dtype, signal);
       } else {
         for await (const { spec, data } of readWeights(source, blueprint.parameters, dtype, signal)) {
           buffers[spec.name] = await device.upload(data);
           weights.push(buffers[spec.name]!);
         }
       }
-      pool = await StatePool.create(device, plannedStates(blueprint, contextTokens), slots, dtype);
-      Object.assign(buffers, pool.buffers);
-      const program = await device.load(graph, { buffers });
+      // The program is planned while the device reads the weights.
+      const prepare = async () => {
+        pool = await StatePool.create(device, plannedStates(blueprint, contextTokens), slots, dtype);
+        program = await device.load(graph, { buffers: Object.assign(buffers, pool.buffers) });
+      };
+      // Whichever fails, the other has ended when the buffers are closed.
+      for (const part of await Promise.allSettled([loading, prepare()]))
+        if (part.status === "rejected") throw part.reason;
       const grows = blueprint.states.some((s) => s.growth === "linear");
       const room = grows ? (contextTokens ?? 0) : Number.POSITIVE_INFINITY;
-      return new Model(device, maxTokens, maxSequences, program, pool, weights, room, buffers, blueprint, options);
+      return new Model(device, maxTokens, maxSequences, program!, pool!, weights, room, buffers, blueprint, options);
     } catch (error) {
+      program?.close();
       pool?.close();
       for (const buffer of weights) buffer.close();
       throw KraitError.is(error) && error.code === "OUT_OF_MEMORY" ? withSizes(error, graph) : error;

@@ -1,5 +1,6 @@
 import { dtypeSize, expected, InputError, UsageError } from "@krait/core";
 import type { Device, DeviceBuffer } from "@krait/runtime";
+import { allBuffers } from "./all-buffers.js";
 import { type StateSpec, stateDType } from "./layers/index.js";
 import { Session, type Snapshot } from "./session.js";
 
@@ -38,19 +39,17 @@ export class StatePool {
     slots: number,
     dtype: "f32" | "bf16",
   ): Promise<StatePool> {
-    const pools: Pool[] = [];
-    try {
-      for (const spec of specs) {
-        const own = stateDType(spec, dtype);
-        const slotBytes = spec.shape.reduce((a, b) => a * b, dtypeSize(own));
-        const tokenBytes = spec.growth === "linear" ? slotBytes / spec.shape[0]! : 0;
-        pools.push({ spec, dtype: own, slotBytes, tokenBytes, buffer: await device.zeros(slotBytes * slots) });
-      }
-    } catch (error) {
-      for (const pool of pools) pool.buffer.close();
-      throw error;
-    }
-    return new StatePool(slots, pools);
+    const pools = specs.map((spec) => {
+      const own = stateDType(spec, dtype);
+      const slotBytes = spec.shape.reduce((a, b) => a * b, dtypeSize(own));
+      const tokenBytes = spec.growth === "linear" ? slotBytes / spec.shape[0]! : 0;
+      return { spec, dtype: own, slotBytes, tokenBytes };
+    });
+    const buffers = await allBuffers(pools.map(({ slotBytes }) => device.zeros(slotBytes * slots)));
+    return new StatePool(
+      slots,
+      pools.map((pool, i) => ({ ...pool, buffer: buffers[i]! })),
+    );
   }
 
   /** Bytes of state per sequence. */

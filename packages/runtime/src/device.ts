@@ -26,8 +26,8 @@ const PIECE_BYTES = 2 ** 22;
 const storedDtypes = ["f32", "bf16", "f16", "f64"] as const;
 
 /** Elements of an open file that become elements of a buffer. */
-export interface FileElements {
-  /** Must stay open until the load is done. */
+export interface FileRead {
+  /** Must stay open until the read is done. */
   fd: number;
   /** Bytes from the start of the file. */
   offset: number;
@@ -37,6 +37,19 @@ export interface FileElements {
   scale?: number;
   /** Rounds to bf16 although the buffer holds f32. */
   rounds?: boolean;
+  into: DeviceBuffer;
+  /** As which they are kept. */
+  target: "f32" | "bf16";
+  /** Where in the buffer they begin, in elements. */
+  element?: number;
+}
+
+/** The first read of a list that did not give what it should. */
+export interface FileFault {
+  /** Its index. */
+  read: number;
+  /** Its first element that is not finite as the buffer would hold it; without one, the file ended too soon. */
+  notFinite?: number;
 }
 
 /** Memory on a device, `bytes` long. */
@@ -69,28 +82,6 @@ export class DeviceBuffer implements Closable {
   async read<A extends TypedArray>(into: A, byteOffset = 0): Promise<A> {
     await this.native.read(into, byteOffset).catch((e) => Promise.reject(fromNative(e, "reading a buffer")));
     return into;
-  }
-
-  /**
-   * Reads elements of a file into the buffer, as f32 or bf16, on the device's own thread: they never pass through JavaScript.
-   *
-   * @param element where in the buffer they begin
-   * @returns the first element that is not finite as the buffer would hold it, if there is one, or that the file ended too soon
-   * @throws EnvironmentError (DEVICE_FAILED) when the system cannot read the file
-   */
-  async load(
-    { fd, offset, count, dtype, scale = 1, rounds = false }: FileElements,
-    target: "f32" | "bf16",
-    element = 0,
-  ): Promise<{ notFinite?: number; ended?: true }> {
-    const narrow = target === "bf16";
-    const stored = storedDtypes.indexOf(dtype);
-    const byteOffset = element * (narrow ? 2 : 4);
-    const found = await this.native
-      .load({ fd, offset, count, stored, scale, rounds, narrow, byteOffset })
-      .catch((e) => Promise.reject(fromNative(e, "loading weights")));
-    if (found === -2) return { ended: true };
-    return found < 0 ? {} : { notFinite: found };
   }
 
   /** Sets every byte of a range. */
@@ -144,6 +135,27 @@ export class Device implements Closable {
   /** New memory of zeros. */
   async zeros(bytes: number): Promise<DeviceBuffer> {
     return this.filled(bytes, (buffer) => buffer.fill(0));
+  }
+
+  /**
+   * Reads elements of files into buffers of this device, on its own threads: they never pass through JavaScript. After a fault, what the
+   * buffers hold is undefined.
+   *
+   * @throws EnvironmentError (DEVICE_FAILED) when the system cannot read a file
+   * @throws UsageError (INVALID_RUN) for elements outside of their buffer
+   */
+  async readFiles(reads: readonly FileRead[]): Promise<FileFault | undefined> {
+    const found = await this.native
+      .readFiles(
+        reads.map(({ fd, offset, count, dtype, scale = 1, rounds = false, into, target, element = 0 }) => {
+          const narrow = target === "bf16";
+          const byteOffset = element * (narrow ? 2 : 4);
+          const stored = storedDtypes.indexOf(dtype);
+          return { buffer: into.native, fd, offset, count, stored, scale, rounds, narrow, byteOffset };
+        }),
+      )
+      .catch((e) => Promise.reject(fromNative(e, "reading files into buffers")));
+    return found && { read: found.read, ...(found.element >= 0 && { notFinite: found.element }) };
   }
 
   /** Plans a program, hands it to the device and allocates its arena. */

@@ -3,7 +3,8 @@ export {
   DeviceBuffer,
   type DeviceOptions,
   deviceOptionsSchema,
-  type FileElements,
+  type FileFault,
+  type FileRead,
   openDevice,
 } from "./device.js";
 export { inspectCuda, loadAddon, locateNative, type PluginReport, type ResizeTaps } from "./native.js";

@@ -28,6 +28,8 @@ export interface PolyphaseAt {
 export interface NativeDevice {
   allocate(bytes: number): Promise<NativeBuffer>;
   load(program: ArrayBuffer): Promise<NativeProgram>;
+  /** The first of the reads with an element that is not finite, or −1 where the file ended too soon. */
+  readFiles(reads: NativeFileRead[]): Promise<{ read: number; element: number } | undefined>;
   /** CPU devices only. */
   resizer(tables: { columns: ResizeTaps; rows: ResizeTaps }): NativeResizer;
   describe(): string;
@@ -55,12 +57,11 @@ export interface NativeBuffer {
   write(data: ArrayBufferView, offset: number): Promise<void>;
   read(into: ArrayBufferView, offset: number): Promise<void>;
   fill(byte: number, offset: number, bytes: number): Promise<void>;
-  /** An element that is not finite, −1 when all are, −2 when the file ended too soon. */
-  load(request: NativeLoad): Promise<number>;
   close(): void;
 }
 
-export interface NativeLoad {
+export interface NativeFileRead {
+  buffer: NativeBuffer;
   fd: number;
   /** Bytes in the file. */
   offset: number;

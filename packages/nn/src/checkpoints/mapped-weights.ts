@@ -1,11 +1,14 @@
 import { dtypeSize, expected, fromBf16, InputError, type TypedArray, throwIfAborted, toBf16 } from "@krait/core";
-import type { DeviceBuffer } from "@krait/runtime";
+import type { Device, DeviceBuffer, FileRead } from "@krait/runtime";
 import { seededRandom } from "../init.js";
 import type { ParameterSpec } from "../layers/index.js";
-import type { ModelFolder } from "./model-folder.js";
+import type { ModelFolder, StoredTensor } from "./model-folder.js";
 
 /** Elements of two tensors that are compared at a time. */
 const PIECE_ELEMENTS = 2 ** 20;
+
+/** Bytes that go to the device in one call: so often, at most, a signal is heard. */
+const BUNDLE_BYTES = 2 ** 26;
 
 /** A published tensor, or what of it goes into one tensor of the program. */
 export interface TensorPart {
@@ -37,16 +40,22 @@ export interface MappedOptions {
   round?: "bf16" | undefined;
 }
 
+/** A tensor of the program and the memory that shall hold it. */
+export interface LoadTarget {
+  spec: ParameterSpec;
+  into: DeviceBuffer;
+}
+
 /** Weights that go from their files to a device without passing through JavaScript. */
 export interface LoadableWeights {
   /** For messages: the folder. */
   readonly origin: string;
   /**
-   * Fills a buffer with a tensor in the program's dtype.
+   * Fills buffers of the device with their tensors in the program's dtype.
    *
    * @throws InputError (WEIGHT_NOT_FINITE, FILE_CHANGED), AbortedError
    */
-  load(spec: ParameterSpec, dtype: "f32" | "bf16", into: DeviceBuffer, signal?: AbortSignal): Promise<void>;
+  load(device: Device, targets: readonly LoadTarget[], dtype: "f32" | "bf16", signal?: AbortSignal): Promise<void>;
 }
 
 const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
@@ -68,7 +77,7 @@ export async function mapWeights(
   const byName = new Map(tensors.map((t) => [t.name, t]));
   return {
     origin: folder.path,
-    load: (spec, dtype, into, signal) => loadTensor(folder, byName.get(spec.name)!, { dtype, round, into, signal }),
+    load: (device, targets, dtype, signal) => loadTensors(folder, byName, { device, targets, dtype, round, signal }),
   };
 }
 
@@ -139,35 +148,88 @@ function rowsPerPiece(shape: readonly number[]): number {
   return Math.max(1, Math.floor(PIECE_ELEMENTS / Math.max(1, count(shape.slice(1)))));
 }
 
-interface Target {
+interface Loading {
+  device: Device;
+  targets: readonly LoadTarget[];
   dtype: "f32" | "bf16";
   round: "bf16" | undefined;
-  into: DeviceBuffer;
   signal: AbortSignal | undefined;
 }
 
-async function loadTensor(folder: ModelFolder, spec: ModelTensor, { dtype, round, into, signal }: Target) {
-  const target = spec.dtype === "weight" ? dtype : "f32";
-  const rounds = spec.dtype === "weight" && round === "bf16";
-  if (spec.parts.length === 0) await into.write(initial(spec, target, rounds));
-  let element = 0;
-  for (const { tensor, from, count, scale } of spec.parts.flatMap(readsOf)) {
-    throwIfAborted(signal, "loading the weights");
-    const { file, entry } = folder.tensors.get(tensor)!;
-    await file.expectUnchanged();
-    const dtype = entry.dtype as "f32" | "bf16" | "f16" | "f64"; // checkTensors has seen it
-    const offset = entry.byteOffset + from * dtypeSize(dtype);
-    const { notFinite: bad, ended } = await into.load(
-      { fd: file.fd, offset, count, dtype, scale, rounds },
-      target,
-      element,
-    );
-    // Only a file that was cut ends before a tensor of its header does; one that was rewritten may hold any numbers.
-    await file.expectUnchanged();
-    if (ended) throw fileChanged(file.path);
-    if (bad !== undefined) throw notFinite(folder, tensor, from + bad);
-    element += count;
+/** A read of the device, and what it reads, for messages. */
+interface Planned {
+  read: FileRead;
+  stored: StoredTensor;
+  tensor: string;
+  from: number;
+}
+
+async function loadTensors(
+  folder: ModelFolder,
+  tensors: ReadonlyMap<string, ModelTensor>,
+  { device, targets, dtype, round, signal }: Loading,
+): Promise<void> {
+  const planned: Planned[] = [];
+  for (const { spec: asked, into } of targets) {
+    const spec = tensors.get(asked.name)!;
+    const target = spec.dtype === "weight" ? dtype : "f32";
+    const rounds = spec.dtype === "weight" && round === "bf16";
+    if (spec.parts.length === 0) await into.write(initial(spec, target, rounds));
+    let element = 0;
+    for (const { tensor, from, count, scale } of spec.parts.flatMap(readsOf)) {
+      const stored = folder.tensors.get(tensor)!;
+      const dtype = stored.entry.dtype as "f32" | "bf16" | "f16" | "f64"; // checkTensors has seen it
+      const offset = stored.entry.byteOffset + from * dtypeSize(dtype);
+      const read = { fd: stored.file.fd, offset, count, dtype, scale, rounds, into, target, element };
+      planned.push({ read, stored, tensor, from });
+      element += count;
+    }
   }
+  // One bundle waits at the device while it reads another. None is left there when this ends: the files may be closed then.
+  let last: Promise<void> = Promise.resolve();
+  for (const bundle of bundlesOf(planned)) {
+    const next = readBundle(folder, bundle, device, signal);
+    const ended = next.catch(() => {});
+    try {
+      await last;
+    } catch (error) {
+      await ended;
+      throw error;
+    }
+    last = next;
+  }
+  await last;
+}
+
+function* bundlesOf(planned: readonly Planned[]): Generator<Planned[]> {
+  let bundle: Planned[] = [];
+  let bytes = 0;
+  for (const one of planned) {
+    bundle.push(one);
+    bytes += one.read.count * dtypeSize(one.read.dtype);
+    if (bytes < BUNDLE_BYTES) continue;
+    yield bundle;
+    [bundle, bytes] = [[], 0];
+  }
+  if (bundle.length > 0) yield bundle;
+}
+
+async function readBundle(
+  folder: ModelFolder,
+  bundle: readonly Planned[],
+  device: Device,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  throwIfAborted(signal, "loading the weights");
+  const files = [...new Set(bundle.map(({ stored }) => stored.file))];
+  for (const file of files) await file.expectUnchanged();
+  const fault = await device.readFiles(bundle.map(({ read }) => read));
+  // Only a file that was cut ends before a tensor of its header does; one that was rewritten may hold any numbers.
+  for (const file of files) await file.expectUnchanged();
+  if (fault === undefined) return;
+  const { stored, tensor, from } = bundle[fault.read]!;
+  if (fault.notFinite === undefined) throw fileChanged(stored.file.path);
+  throw notFinite(folder, tensor, from + fault.notFinite);
 }
 
 /** Of a tensor that no file holds. */
