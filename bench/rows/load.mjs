@@ -9,7 +9,9 @@ import { median } from "../lib/kit.mjs";
 
 const node = async (script, ...args) => {
   const path = fileURLToPath(new URL(`../lib/${script}`, import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [path, ...args.map(String)], { timeout: 300_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, ["--expose-gc", path, ...args.map(String)], {
+    timeout: 300_000,
+  });
   return stdout;
 };
 
@@ -27,6 +29,9 @@ const load = (dtype) => ({
         readSeconds: median(runs.map((r) => r.read)),
         loadSeconds: median(runs.map((r) => r.load)),
         ratio: median(runs.map((r) => r.load / r.read)),
+        // Into new memory as large as the file, where the plain read fills one piece again and again.
+        freshReadSeconds: median(runs.map((r) => r.fresh)),
+        freshRatio: median(runs.map((r) => r.load / r.fresh)),
         peakBytes,
         besideWeightsBytes: peakBytes - weightBytes,
       };
