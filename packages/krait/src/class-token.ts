@@ -5,6 +5,7 @@ import type { Payload } from "./assemble.js";
 import { openSequence, type PipelineOptions } from "./pipeline.js";
 import type { Pool } from "./pool.js";
 import type { Prediction } from "./predict.js";
+import { tooLongForARun } from "./run-chunks.js";
 import { type Source, streamOf } from "./sources.js";
 
 export interface WholeSequenceOptions {
@@ -66,15 +67,6 @@ async function countTokens(
     onCount?.(tokens, seconds);
   }
   return tokens;
-}
-
-/** Of an encoder whose sequences must be whole. */
-export function tooLongForARun(maxTokens: number): UsageError {
-  const what = `a sequence of at most ${maxTokens} tokens`;
-  return new UsageError(expected(what, "a stack with layers that look ahead", "a longer one"), {
-    code: "NOT_CAUSAL",
-    hint: "It is run whole: load the encoder with a larger chunkTokens, or give it less.",
-  });
 }
 
 /**

@@ -1,6 +1,6 @@
+import { expected, UsageError } from "@krait/core";
 import type { EncoderModel, Session } from "@krait/nn";
 import type { AssembledChunk } from "./assemble.js";
-import { tooLongForARun } from "./class-token.js";
 import { type FeaturePart, featurePart } from "./features.js";
 
 export interface RunChunksOptions {
@@ -79,4 +79,13 @@ export async function* runWhole(
   } finally {
     await chunks.return();
   }
+}
+
+/** Of an encoder whose sequences must be whole. */
+export function tooLongForARun(maxTokens: number): UsageError {
+  const what = `a sequence of at most ${maxTokens} tokens`;
+  return new UsageError(expected(what, "a stack with layers that look ahead", "a longer one"), {
+    code: "NOT_CAUSAL",
+    hint: "It is run whole: load the encoder with a larger chunkTokens, or give it less.",
+  });
 }
