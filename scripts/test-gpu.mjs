@@ -95,6 +95,10 @@ if (!flags.only && !flags.small) {
     }
   }
 }
+if (!flags.only && !flags.small) {
+  const { checkCheckpoints } = await import("./gpu/checkpoints-check.mjs");
+  for (const row of await checkCheckpoints(device)) record(row);
+}
 for (const row of (await aside) ?? []) record(row);
 // What needs the device's memory for itself.
 if (!flags.only && !flags.small) {
