@@ -215,9 +215,10 @@ bool normed_product(const Tensor& x, const Tensor& beside, const Tensor& sum, co
   if (!fits(x) || !fits(beside) || !fits(sum) || !fits(y)) return false;
   // bfloat16 beside a product in float32 would be read by eight bytes.
   if (p.dtype == DType::f32 && (x.dtype != DType::f32 || (beside && beside.dtype != DType::f32))) return false;
-  // The product is written while other blocks still read what the norm reads.
+  // The product is written while other blocks still read what the norm reads, and while the first one writes the sum: where nobody wants
+  // the sum, the product may lie in its place.
   const Range written(a.y);
-  if (written.meets(x) || written.meets(beside)) return false;
+  if (written.meets(x) || written.meets(beside) || written.meets(sum)) return false;
   const FewRows few = few_rows(p);
   const auto with = [&](auto* e, auto* of_x, auto* of_beside) {
     using std::remove_pointer_t;

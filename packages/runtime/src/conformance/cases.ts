@@ -15,7 +15,15 @@ export interface OpCase {
   /** Operands declared as column slices of wider rows. */
   wide?: string[];
   /** An op behind that reads this one's y as its x, or as the operand named: what a device may run as one with it. */
-  behind?: Pick<OpCase, "inputs" | "attributes" | "wide"> & { op: string; reads?: string };
+  behind?: Pick<OpCase, "inputs" | "attributes" | "wide"> & {
+    op: string;
+    reads?: string;
+    /**
+     * Nobody wants this op's results but the op behind, whose own may then lie in the place of the others; x and residual are read once more,
+     * so that they cannot.
+     */
+    alone?: boolean;
+  };
   /** Relative RMS bounds where the common ones (1e-5, 1e-2) do not fit; `why` is required reading. */
   bounds?: { f32?: number; bf16?: number; why: string };
 }

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type DType, dtypeSize, fromBf16, InternalError, newTypedArray, type TypedArray, toBf16 } from "@krait/core";
 import {
+  binary,
   type Dim,
   type DTypeVariable,
   dtypeVariables,
@@ -81,14 +82,18 @@ function build(op: Op, test: OpCase, float: "f32" | "bf16"): Built {
   const built: Built = { graph, symbols: { ...test.symbols }, data: {}, dtypes: {} };
   // A capacity above the value, so that a kernel which confuses the two is caught.
   for (const [name, value] of Object.entries(built.symbols)) graph.symbol(name, value + 3);
-  const results = addOp(built, op, test, float, "", {});
   const { behind } = test;
+  const results = addOp(built, op, test, float, "", {}, !behind?.alone);
   if (behind) addOp(built, kernelOp(behind.op), behind, float, "behind.", { [behind.reads ?? "x"]: results.y! });
+  if (behind?.alone) {
+    const [a, b] = ["x", "residual"].map((name) => graph.bindings.get(name)!);
+    graph.output("read again", binary({ a: a!, b: b! }, { kind: "add" }).y);
+  }
   verify(graph);
   return built;
 }
 
-/** Calls an op with a case's operands, whose names in the program get the prefix, and with `given` values; its results are outputs. */
+/** Calls an op with a case's operands, whose names in the program get the prefix, and with `given` values; its results are outputs if `shown`. */
 function addOp(
   { graph, symbols, data, dtypes }: Built,
   op: Op,
@@ -96,6 +101,7 @@ function addOp(
   float: "f32" | "bf16",
   prefix: string,
   given: Record<string, Value>,
+  shown = true,
 ): Record<string, Value> {
   const symbolOf = new Map(graph.symbols.map((symbol) => [symbol.name, symbol]));
   const values: Record<string, Value> = { ...given };
@@ -126,7 +132,7 @@ function addOp(
     values[operandName] = declare();
   }
   const results = graph.call(op, values, test.attributes ?? {});
-  for (const output of Object.keys(op.outputs).filter((name) => results[name])) {
+  for (const output of Object.keys(op.outputs).filter((name) => shown && results[name])) {
     // An output whose name an input has already (borders that framing emits) gets a mark.
     const name = prefix + output;
     graph.output(graph.bindings.has(name) ? `out:${name}` : name, results[output]!);
@@ -193,7 +199,8 @@ export async function runCase(
   try {
     const built = build(op, test, dtype);
     const oracle = interpret(built.graph, built.symbols, built.data);
-    const got = await runOnDevice(device, built);
+    // Guards keep every value's memory apart; here it is to be shared.
+    const got = await runOnDevice(device, built, test.behind?.alone ? 0 : GUARD_BYTES);
     if (got.breach) return { ...result, error: Number.POSITIVE_INFINITY, failure: got.breach };
     const compare = (name: string, a: Float64Array, b: ReferenceTensor) => {
       const error = relativeRms(a, b.data);
@@ -216,9 +223,13 @@ interface DeviceResult {
   breach?: string;
 }
 
-/** One run from memory of NaNs, with guards behind every value that kernels write. */
-export async function runOnDevice(device: Device, { graph, symbols, data, dtypes }: Built): Promise<DeviceResult> {
-  const program = await device.load(graph, { guardBytes: GUARD_BYTES });
+/** One run from memory of NaNs, with guards behind every value that kernels write, unless they are of no bytes. */
+export async function runOnDevice(
+  device: Device,
+  { graph, symbols, data, dtypes }: Built,
+  guardBytes = GUARD_BYTES,
+): Promise<DeviceResult> {
+  const program = await device.load(graph, { guardBytes });
   const stateBuffers: Record<string, DeviceBuffer> = {};
   try {
     // Whatever no kernel writes stays a NaN, and whatever is written beyond an end can be seen.

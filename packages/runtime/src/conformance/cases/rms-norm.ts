@@ -34,6 +34,15 @@ export default defineCases("rms_norm", ({ random, sizes }) => [
       };
     }),
   ),
+  // Of many blocks, while one of them writes the sum.
+  ...[1, 2, 8].flatMap((T) =>
+    [296, 2000].map((N) => ({
+      name: `T=${T} D=64 residual whose sum nobody wants, then a product of ${N}`,
+      symbols: { T },
+      inputs: { x: random([T, 64], "normal"), weight: random([64]), residual: random([T, 64], "normal") },
+      behind: { op: "linear", alone: true, inputs: { weight: random([N, 64]) } },
+    })),
+  ),
   {
     name: "wide residual",
     symbols: { T: 17 },
