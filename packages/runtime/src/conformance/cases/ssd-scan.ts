@@ -82,7 +82,15 @@ export default defineCases("ssd_scan", (kit) => [
   scan(kit, { lengths: [70, 140], H: 4, P: 64, G: 2, N: 128, slots: [1, 0], wide: true }),
   scan(kit, { lengths: [150], H: 2, P: 128, N: 64, slots: [0], D: "channel" }),
   scan(kit, { lengths: [150, 3], H: 2, P: 65, N: 129, slots: [0, -1], D: "channel", wide: true }),
-  scan(kit, { lengths: [90], H: 1, P: 1, N: 1, slots: [0], D: "channel" }),
+  // One number a state, whose terms may cancel: of many sequences, so that one of them is not all that is compared.
+  scan(kit, {
+    lengths: Array.from({ length: 24 }, (_, i) => 90 - i),
+    H: 1,
+    P: 1,
+    N: 1,
+    slots: Array.from({ length: 24 }, (_, i) => 23 - i),
+    D: "channel",
+  }),
   scan(kit, { lengths: [90], H: 1, P: 5, N: 300, slots: [0] }),
   scan(kit, { lengths: [90, 3], H: 1, P: 5, N: 0, slots: [0, 1] }),
   scan(kit, { lengths: [1, 1, 1, 1], H: 6, P: 64, G: 3, N: 128, slots: [2, 0, -1, 3], wide: true }),
