@@ -219,7 +219,7 @@ describe.skipIf(!compiled)("the command", () => {
     const { stdout } = await krait(["probe", "clip.mp4", "--json"], { cwd: folder });
     const kinds = JSON.parse(stdout).streams.map((stream: { kind: string }) => stream.kind);
     expect(kinds.sort()).toEqual(["audio", "video"]);
-    expect((await krait(["probe", "clip.mp4"], { cwd: folder })).stdout).toMatch(/320x180, 12 frames\/s/);
+    expect((await krait(["probe", "clip.mp4"], { cwd: folder })).stdout).toMatch(/320x180, yuv420p, 12 frames\/s/);
     expect(JSON.parse((await krait(["probe", "words.md", "--json"], { cwd: folder })).stdout).kind).toBe("text");
   });
 
