@@ -1,11 +1,16 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** The commit that the built files come from: of this checkout, or the one noted when the bundle was packed. */
+/** The commit that is checked out; where there is no repository, the one that was noted when the bundle was packed. */
 export function commitOf() {
   try {
-    return readFileSync(new URL("../../.gpu/commit", import.meta.url), "utf8").trim();
+    const cwd = new URL("../..", import.meta.url);
+    return execFileSync("git", ["rev-parse", "HEAD"], {
+      cwd,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   } catch {
-    return execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8" }).trim();
+    return readFileSync(new URL("../../.gpu/commit", import.meta.url), "utf8").trim();
   }
 }

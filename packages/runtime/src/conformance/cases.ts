@@ -19,10 +19,10 @@ export interface OpCase {
     op: string;
     reads?: string;
     /**
-     * Nobody wants this op's results but the op behind, whose own may then lie in the place of the others; x and residual are read once more,
-     * so that they cannot.
+     * Nobody wants this op's results but the op behind, whose own may then lie in the place of the others, but not in that of these inputs:
+     * they are read once more at the end.
      */
-    alone?: boolean;
+    alone?: readonly string[];
   };
   /** Relative RMS bounds where the common ones (1e-5, 1e-2) do not fit; `why` is required reading. */
   bounds?: { f32?: number; bf16?: number; why: string };

@@ -3,7 +3,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type DType, dtypeSize, fromBf16, InternalError, newTypedArray, type TypedArray, toBf16 } from "@krait/core";
 import {
-  binary,
   type Dim,
   type DTypeVariable,
   dtypeVariables,
@@ -16,6 +15,7 @@ import {
   type ReferenceTensor,
   slice,
   splitHeads,
+  unary,
   type Value,
   verify,
 } from "@krait/graph";
@@ -85,9 +85,8 @@ function build(op: Op, test: OpCase, float: "f32" | "bf16"): Built {
   const { behind } = test;
   const results = addOp(built, op, test, float, "", {}, !behind?.alone);
   if (behind) addOp(built, kernelOp(behind.op), behind, float, "behind.", { [behind.reads ?? "x"]: results.y! });
-  if (behind?.alone) {
-    const [a, b] = ["x", "residual"].map((name) => graph.bindings.get(name)!);
-    graph.output("read again", binary({ a: a!, b: b! }, { kind: "add" }).y);
+  for (const name of behind?.alone ?? []) {
+    graph.output(`${name} read again`, unary({ x: graph.bindings.get(name)! }, { kind: "relu" }).y);
   }
   verify(graph);
   return built;

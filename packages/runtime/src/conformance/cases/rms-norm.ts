@@ -40,7 +40,7 @@ export default defineCases("rms_norm", ({ random, sizes }) => [
       name: `T=${T} D=64 residual whose sum nobody wants, then a product of ${N}`,
       symbols: { T },
       inputs: { x: random([T, 64], "normal"), weight: random([64]), residual: random([T, 64], "normal") },
-      behind: { op: "linear", alone: true, inputs: { weight: random([N, 64]) } },
+      behind: { op: "linear", alone: ["x", "residual"], inputs: { weight: random([N, 64]) } },
     })),
   ),
   {
