@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
@@ -39,6 +39,10 @@ export function folderOfTests(): (name: string) => string {
   afterAll(() => rm(folder, { recursive: true, force: true }));
   return (name) => join(folder, name);
 }
+
+/** The names in such a folder that begin so. */
+export const namesIn = (at: (name: string) => string) => (prefix: string) =>
+  readdirSync(dirname(at("x"))).filter((name) => name.startsWith(prefix));
 
 /** A moving picture with a tone that comes and goes. */
 export function makeClip(path: string, { seconds, size = "64x48", rate = 10 }: ClipShape): string {

@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseEncoderConfig, saveCheckpoint, seededWeights } from "@krait/nn";
 import {
   audio,
@@ -13,11 +13,11 @@ import {
   video,
 } from "krait";
 import { beforeAll, describe, expect, it } from "vitest";
-import { built, folderOfTests, makeClip, tiny, tinyConfig } from "../../../test/fixtures.js";
+import { built, folderOfTests, makeClip, namesIn, tiny, tinyConfig } from "../../../test/fixtures.js";
 
 type Place = "first" | "middle" | "last";
 const at = folderOfTests();
-const left = (prefix: string) => readdirSync(dirname(at("x"))).filter((name) => name.startsWith(prefix));
+const left = namesIn(at);
 const configOf = (classToken: Place) => ({ ...tinyConfig, sequence: { classToken } });
 
 async function withEncoder<R>(place: Place, work: (encoder: Encoder) => Promise<R>): Promise<R> {

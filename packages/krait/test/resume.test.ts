@@ -1,5 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
 import {
   audio,
   type EncodeFileOptions,
@@ -12,10 +11,10 @@ import {
   video,
 } from "krait";
 import { beforeAll, describe, expect, it } from "vitest";
-import { built, folderOfTests, makeClip, tiny } from "../../../test/fixtures.js";
+import { built, folderOfTests, makeClip, namesIn, tiny } from "../../../test/fixtures.js";
 
 const at = folderOfTests();
-const left = (prefix: string) => readdirSync(dirname(at("x"))).filter((name) => name.startsWith(prefix));
+const left = namesIn(at);
 
 describe.skipIf(!built)("an encoding that was interrupted", () => {
   let sources: Source[] = [];
