@@ -22,6 +22,7 @@ krait_enter() {
 ${links.map((line) => `    ${line}`).join("\n")}
     echo "$key" > "$root/node_modules/.krait-gpu"
   fi
+  export KRAIT_COMMIT=$(cat "$here/commit")
   export PATH="$place/bin:$PATH"
   export LD_LIBRARY_PATH="$place/lib:/usr/local/cuda/lib64\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   echo "node $(node --version), kernels in $root/build/native" >&2
