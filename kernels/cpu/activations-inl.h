@@ -19,10 +19,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 // e^x within 2e-7, infinite from 89 on; NaN stays NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SafeExp(D d, V x) {
-#if HWY_TARGET == HWY_AVX3
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
   // The second operand of Min and Max is the one that stays when it is a NaN.
   x = hn::Max(hn::Set(d, -150.0f), hn::Min(hn::Set(d, 100.0f), x));
+#if HWY_TARGET == HWY_AVX3
   const V n = V{_mm512_roundscale_ps(hn::Mul(x, hn::Set(d, 1.4426950408889634f)).raw, 0x08)};
+#else
+  // Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits.
+  const V magic = hn::Set(d, 12582912.0f);
+  const V rounded = hn::MulAdd(x, hn::Set(d, 1.4426950408889634f), magic);
+  const V n = hn::Sub(rounded, magic);
+#endif
   // ln 2 in two parts, the first with so few digits that n times it is exact.
   const V r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
   // A fit of (e^r − 1) / r over |r| ≤ ln 2 / 2 for the least relative error of e^r.
@@ -32,7 +39,16 @@ HWY_INLINE V SafeExp(D d, V x) {
   p = hn::MulAdd(p, r, hn::Set(d, 0.4999914952f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.9999997072f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+#if HWY_TARGET == HWY_AVX3
   return V{_mm512_scalef_ps(p.raw, n.raw)};
+#else
+  // 2^n in two factors: alone it may lie outside of a float's exponents. n + 254 is halved, and each half is such an exponent.
+  const hn::RebindToUnsigned<D> bits;
+  const auto both = hn::Sub(hn::BitCast(bits, rounded), hn::Set(bits, 0x4b400000u - 254u));
+  const auto half = hn::ShiftRight<1>(both);
+  const V first = hn::BitCast(d, hn::ShiftLeft<23>(half));
+  return hn::Mul(hn::Mul(p, first), hn::BitCast(d, hn::ShiftLeft<23>(hn::Sub(both, half))));
+#endif
 #else
   // Highway's own stops at 104 and makes a number of NaN.
   const V e = hn::Exp(d, hn::Min(x, hn::Set(d, 100.0f)));

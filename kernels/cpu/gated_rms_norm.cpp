@@ -14,8 +14,6 @@ HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kKept = 8192;  // elements of a group that are kept in float32 where y is narrow
-
 // One group of one row. `open` first holds x · silu(gate): what is normalised and what the norm's scale multiplies differ only in the gate.
 template <class E, class Open>
 void GateAndNorm(const E* HWY_RESTRICT x, const E* HWY_RESTRICT gate, const float* HWY_RESTRICT weight, Open* open, E* y, int64_t width, float eps,
@@ -58,8 +56,7 @@ void GroupOf(const GatedRmsNormArgs& a, int64_t t, int64_t column, int64_t width
   const float* weight = a.weight.as<float>() + column;
   const float eps = static_cast<float>(a.eps);
   if constexpr (sizeof(E) == 2) {
-    alignas(64) static thread_local float kept[kKept];
-    if (width <= kKept) return GateAndNorm(x, gate, weight, kept, y, width, eps, a.norm_before_gate);
+    if (width <= kKeptRow) return GateAndNorm(x, gate, weight, kept_row(), y, width, eps, a.norm_before_gate);
   }
   GateAndNorm(x, gate, weight, y, y, width, eps, a.norm_before_gate);
 }

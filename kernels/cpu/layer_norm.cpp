@@ -14,8 +14,6 @@ HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kWidest = 4096;  // of rows whose bf16 sums are kept in float32 until they are normalised
-
 // The sum of of(h, count) over a row, `count` of the lanes of h being elements and the others zero. Its order depends on the width alone.
 template <class H, class Of>
 HWY_INLINE float RowSum(const H* HWY_RESTRICT h, int64_t width, const Of& of) {
@@ -79,8 +77,8 @@ void RowOf(const LayerNormArgs& a, int64_t t) {
   const R* residual = a.residual.as<R>() + t * a.residual.stride[0];
   R* sum = a.sum.as<R>() + t * a.sum.stride[0];
   if constexpr (sizeof(R) == 2) {
-    alignas(64) static thread_local float kept[kWidest];
-    if (width <= kWidest) {
+    if (width <= kKeptRow) {
+      float* kept = kept_row();
       AddRows(x, residual, sum, kept, width);
       return Normalise(kept, weight, bias, y, width, eps);
     }

@@ -14,8 +14,6 @@ HWY_BEFORE_NAMESPACE();
 namespace krait::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kWidest = 4096;  // of rows whose sums are kept in float32 until they are normalised
-
 // The sum of squares of h = x or x + residual; the latter is kept in `sum`, and in `kept` where that is given. The order of summation
 // depends on the width alone.
 template <bool kResidual, class X, class R>
@@ -76,8 +74,10 @@ void RowOf(const RmsNormArgs& a, int64_t t) {
   const R* residual = a.residual.as<R>() + t * a.residual.stride[0];
   R* sum = a.sum.as<R>() + t * a.sum.stride[0];
   if constexpr (sizeof(R) == 2) {
-    alignas(64) static thread_local float kept[kWidest];
-    if (width <= kWidest) return Scale(kept, weight, y, width, SquareSum<true>(x, residual, sum, kept, width), eps);
+    if (width <= kKeptRow) {
+      float* kept = kept_row();
+      return Scale(kept, weight, y, width, SquareSum<true>(x, residual, sum, kept, width), eps);
+    }
   }
   Scale(sum, weight, y, width, SquareSum<true>(x, residual, sum, static_cast<float*>(nullptr), width), eps);
 }

@@ -19,6 +19,15 @@ inline int threads_for(const Cpu& cpu, int64_t elements) {
 // True when the rows of a matrix follow each other without gaps.
 inline bool is_dense(const Tensor& t) { return t.dim[0] <= 1 || t.stride[0] == t.dim[1]; }
 
+// Elements of a row that are kept in float32 where they are stored narrower before all is known that is to be done with them.
+inline constexpr int64_t kKeptRow = 8192;
+
+// Room for such a row, one per thread. Not inlined: the address of a thread's own variable would be asked for anew at every use.
+[[gnu::noinline]] inline float* kept_row() {
+  alignas(64) static thread_local float row[kKeptRow];
+  return row;
+}
+
 // Calls body(row, from, to) for pieces of the rows that together cover [rows, width], in parallel.
 template <typename Body>
 void for_pieces(const Cpu& cpu, int64_t rows, int64_t width, const Body& body) {

@@ -21,7 +21,7 @@ using FloatTag = hn::ScalableTag<float>;
 using FloatVec = hn::Vec<FloatTag>;
 inline constexpr int64_t kLanes = HWY_LANES(float);
 // Tiles are 4 rows by this many vectors: as wide as the registers allow.
-inline constexpr int kTileVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+inline constexpr int kTileVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 3;
 inline constexpr int kTileRows = 4;
 
 // `rest` counts the lanes of a partial vector; unused when the vector is whole.

@@ -40,6 +40,12 @@ export default defineCases("gated_rms_norm", ({ random, sizes }) => [
       };
     }),
   ),
+  {
+    name: "long rows",
+    symbols: { T: 3 },
+    attributes: { groups: 1 },
+    inputs: { x: random([3, 8197], "normal"), gate: random([3, 8197], "normal"), weight: random([8197]) },
+  },
   ...[false, true].map((normBeforeGate) => ({
     name: `wide${normBeforeGate ? ", norm first" : ""}`,
     symbols: { T: 21 },

@@ -50,7 +50,15 @@ export default defineCases("rms_norm", ({ random, sizes }) => [
     inputs: { x: random([17, 50]), weight: random([50]), residual: random([17, 50]) },
     wide: ["x", "residual"],
   },
-  { name: "long rows", symbols: { T: 3 }, inputs: { x: random([3, 5003], "normal"), weight: random([5003]) } },
+  ...[false, true].map((hasResidual) => ({
+    name: `long rows${hasResidual ? " residual" : ""}`,
+    symbols: { T: 3 },
+    inputs: {
+      x: random([3, 8197], "normal"),
+      weight: random([8197]),
+      ...(hasResidual && { residual: random([3, 8197], "normal") }),
+    },
+  })),
   {
     name: "eps larger than the squares",
     symbols: { T: 9 },
