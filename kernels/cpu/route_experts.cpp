@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -65,24 +66,37 @@ struct Router {
     }
   }
 
-  void route(int64_t t) {
-    score(a.logits.as<float>() + t * a.logits.stride[0]);
+  void choose(int32_t* experts) {
     if (a.groups > 1) {
       leave_out_groups();
     } else {
       std::fill(taken.begin(), taken.end(), 0);
     }
-    int32_t* experts = a.experts.as<int32_t>() + t * a.experts.stride[0];
-    float* weights = a.weights.as<float>() + t * a.weights.stride[0];
-    float sum = 0;
     for (int64_t k = 0; k < a.top_k; ++k) {
       const int64_t i = best_of(choice.data(), taken.data(), count);
       taken[i] = 1;
       experts[k] = static_cast<int32_t>(i);
-      sum += weights[k] = scores[i];
     }
+  }
+
+  // False when a given index is no expert's; nothing is written then.
+  bool route(int64_t t) {
+    int32_t* experts = a.experts.as<int32_t>() + t * a.experts.stride[0];
+    const int32_t* given = a.given ? a.given.as<int32_t>() + t * a.given.stride[0] : nullptr;
+    const bool replays = given != nullptr && given[0] != -1;
+    if (replays && std::any_of(given, given + a.top_k, [&](int32_t i) { return i < 0 || i >= count; })) return false;
+    score(a.logits.as<float>() + t * a.logits.stride[0]);
+    if (replays) {
+      std::copy(given, given + a.top_k, experts);
+    } else {
+      choose(experts);
+    }
+    float* weights = a.weights.as<float>() + t * a.weights.stride[0];
+    float sum = 0;
+    for (int64_t k = 0; k < a.top_k; ++k) sum += weights[k] = scores[experts[k]];
     const float scale = static_cast<float>(a.scale) / (a.normalize ? sum + 1e-20f : 1.0f);
     for (int64_t k = 0; k < a.top_k; ++k) weights[k] *= scale;
+    return true;
   }
 };
 
@@ -90,13 +104,20 @@ struct Router {
 
 Status route_experts(const RouteExpertsArgs& a, const Cpu& cpu) {
   const int64_t tokens = a.logits.dim[0];
+  std::atomic<int64_t> wrong{-1};
 #pragma omp parallel num_threads(threads_for(cpu, tokens * a.logits.dim[1] * (a.top_k + 4)))
   {
     Router router{a};
 #pragma omp for schedule(static)
-    for (int64_t t = 0; t < tokens; ++t) router.route(t);
+    for (int64_t t = 0; t < tokens; ++t) {
+      if (!router.route(t)) wrong.store(t, std::memory_order_relaxed);
+    }
   }
-  return {};
+  const int64_t t = wrong.load();
+  if (t < 0) return {};
+  return error(StatusCode::invalid_argument,
+               "Expected experts in [0, %lld) or a first -1 for the given choices of route_experts but received others at row %lld",
+               static_cast<long long>(a.logits.dim[1]), static_cast<long long>(t));
 }
 
 }  // namespace krait::cpu

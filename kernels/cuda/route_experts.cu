@@ -1,5 +1,6 @@
 // One warp routes one token. The scores lie in shared memory; each lane keeps in a word which of its experts are taken.
 #include "functions.cuh"
+#include "refuse.cuh"
 #include "rows.cuh"
 
 namespace krait::cuda {
@@ -13,12 +14,14 @@ constexpr int32_t kMostExperts = 1024;
 struct Routing {
   Rows<const float> logits;
   const float* bias;
+  Rows<const int32_t> given;  // data is null without choices
   Rows<int32_t> experts;
   Rows<float> weights;
   int64_t tokens;
   int32_t count, top_k, groups, kept_groups;
   bool is_sigmoid, normalize;
   float scale;
+  int32_t* error_word;
 };
 
 struct Best {
@@ -104,15 +107,26 @@ __global__ void __launch_bounds__(32 * kWarps) route_kernel(const Routing r) {
       choice[i] = r.bias != nullptr ? score + r.bias[i] : score;
     }
     __syncwarp();
-    uint32_t taken = r.groups > 1 ? outside_groups(r, choice, groups_of[warp], lane) : 0;
+    const int32_t* given = r.given.data != nullptr ? r.given.row(t) : nullptr;
+    const bool replays = given != nullptr && given[0] != -1;
+    uint32_t taken = !replays && r.groups > 1 ? outside_groups(r, choice, groups_of[warp], lane) : 0;
     float sum = 0;
     for (int32_t k = 0; k < r.top_k; ++k) {
-      Best mine{0, -1};
-      for (int32_t i = lane, j = 0; i < r.count; i += 32, ++j) {
-        if (!(taken >> j & 1)) mine = better(mine, {choice[i], i});
+      int32_t expert;
+      if (replays) {
+        expert = given[k];
+        if (expert < 0 || expert >= r.count) {
+          refuse<op_number("route_experts")>(r.error_word);
+          expert = 0;
+        }
+      } else {
+        Best mine{0, -1};
+        for (int32_t i = lane, j = 0; i < r.count; i += 32, ++j) {
+          if (!(taken >> j & 1)) mine = better(mine, {choice[i], i});
+        }
+        expert = max(best_of_warp(mine), 0);
+        if (expert % 32 == lane) taken |= 1u << (expert / 32);
       }
-      const int32_t expert = max(best_of_warp(mine), 0);
-      if (expert % 32 == lane) taken |= 1u << (expert / 32);
       sum += scores[expert];
       if (lane == 0) {
         r.experts.row(t)[k] = expert;
@@ -135,6 +149,7 @@ Status route_experts(const RouteExpertsArgs& a, const Cuda& cuda) {
   if (a.logits.dim[1] > kMostExperts) return error(StatusCode::unsupported, "Expected at most %d experts for route_experts", kMostExperts);
   const Routing r{rows_of<const float>(a.logits),
                   a.bias.as<const float>(),
+                  rows_of<const int32_t>(a.given),
                   rows_of<int32_t>(a.experts),
                   rows_of<float>(a.weights),
                   tokens,
@@ -144,7 +159,8 @@ Status route_experts(const RouteExpertsArgs& a, const Cuda& cuda) {
                   static_cast<int32_t>(a.kept_groups),
                   a.scoring == Scoring::sigmoid,
                   a.normalize,
-                  static_cast<float>(a.scale)};
+                  static_cast<float>(a.scale),
+                  cuda.error_word};
   const int64_t blocks = std::min<int64_t>(divide_up(tokens, kWarps), std::max(cuda.multiprocessors, 1) * int64_t{8});
   route_kernel<<<static_cast<unsigned>(blocks), dim3(32, kWarps), 0, cuda.stream>>>(r);
   return launched("route_experts");

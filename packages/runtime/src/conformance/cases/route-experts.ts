@@ -36,6 +36,17 @@ function clearLogits(kit: CaseKit, T: number, N: number, routing: Routing, scale
   return kit.exact([T, N], rows);
 }
 
+/** Choices [T, K] of any experts in any order; of every third token none. */
+function givenChoices(kit: CaseKit, T: number, K: number, N: number): CaseTensor {
+  const rows: number[] = [];
+  for (let t = 0; t < T; t++) {
+    const places = kit.random([N]).data;
+    const shuffled = Array.from({ length: N }, (_, i) => i).sort((a, b) => places[a]! - places[b]!);
+    rows.push(...shuffled.slice(0, K).map((i) => (t % 3 === 1 ? -1 : i)));
+  }
+  return kit.exact([T, K], rows);
+}
+
 export default defineCases("route_experts", (kit) => [
   ...kit.sizes.flatMap((T) => {
     const [bias33, bias32] = [kit.random([33]), kit.random([32])];
@@ -62,6 +73,23 @@ export default defineCases("route_experts", (kit) => [
         },
         wide: ["logits"],
       },
+      {
+        name: `T=${T} given`,
+        attributes: { topK: 2 },
+        symbols: { T },
+        inputs: { logits: clearLogits(kit, T, 5, { topK: 2 }), given: givenChoices(kit, T, 2, 5) },
+      },
+      {
+        name: `T=${T} given, groups, bias, normalised`,
+        attributes: { topK: 5, scoring: "sigmoid", groups: 3, keptGroups: 2, normalize: true, scale: 2.5 },
+        symbols: { T },
+        inputs: {
+          logits: clearLogits(kit, T, 33, { topK: 5, scoring: "sigmoid", groups: 3, bias: bias33 }),
+          bias: bias33,
+          given: givenChoices(kit, T, 5, 33),
+        },
+        wide: ["logits"],
+      },
     ];
   }),
   {
@@ -75,6 +103,18 @@ export default defineCases("route_experts", (kit) => [
     attributes: { topK: 1 },
     symbols: { T: 3 },
     inputs: { logits: clearLogits(kit, 3, 1024, { topK: 1 }) },
+  },
+  {
+    name: "one of 1024, given",
+    attributes: { topK: 1 },
+    symbols: { T: 3 },
+    inputs: { logits: clearLogits(kit, 3, 1024, { topK: 1 }), given: kit.exact([3, 1], [1023, -1, 0]) },
+  },
+  {
+    name: "given twice, and what stands behind a first -1 is not looked at",
+    attributes: { topK: 3, normalize: true },
+    symbols: { T: 2 },
+    inputs: { logits: clearLogits(kit, 2, 7, { topK: 3 }), given: kit.exact([2, 3], [4, 4, 1, -1, 99, -7]) },
   },
   { name: "no token", attributes: { topK: 2 }, symbols: { T: 0 }, inputs: { logits: kit.random([0, 4]) } },
 ]);
