@@ -13,6 +13,7 @@ import type { Device, DeviceBuffer, Program } from "@krait/runtime";
 import { allBuffers } from "./all-buffers.js";
 import type { LoadableWeights } from "./checkpoints/index.js";
 import { type StateSpec, stateDType, stateShape } from "./layers/index.js";
+import { type Choices, checkChoices, chosenOf, declareRouting, givenInputs, type RoutedLayer } from "./routing.js";
 import type { Session } from "./session.js";
 import type { Blueprint, SequenceContext } from "./stack.js";
 import { StatePool } from "./state-pool.js";
@@ -53,6 +54,8 @@ export interface ModelRun {
   inputs: Record<string, TypedArray>;
   /** Per sequence, its global tokens of this run as places in it, ascending. */
   globals?: readonly (readonly number[])[] | undefined;
+  /** Per sequence, what its tokens of this run are sent to; only where the blueprint names layers that take it. */
+  choices?: readonly (Choices | undefined)[] | undefined;
   signal?: AbortSignal | undefined;
   /** Whether it may be given before earlier runs of its sessions have ended: it begins behind them. */
   queued?: boolean;
@@ -96,6 +99,7 @@ function buildProgram(
       globals: { tokens: graph.indices("globals", G, 0, T), borders: graph.cuSeqlens("globalBorders", S, G) },
     }),
   };
+  if (blueprint.routing) context.routing = declareRouting(graph, T, blueprint.routing);
   build({ graph, tokens: T, maxTokens, dtype, tensors, context });
   verify(graph);
   return { graph, tensors };
@@ -212,7 +216,7 @@ export class Model implements Closable {
   }
 
   /**
-   * Another program over the same weights and sessions, for runs of at most `maxTokens` tokens.
+   * Another program over the same weights and sessions, for runs of at most `maxTokens` tokens. It keeps its choices of experts to itself.
    *
    * @param own states that no session has, by name
    */
@@ -223,10 +227,11 @@ export class Model implements Closable {
     own: Record<string, DeviceBuffer>,
   ): Promise<Model> {
     const options = { ...this.options, maxTokens };
-    const { graph } = buildProgram(name, this.blueprint, build, options);
+    const blueprint = { ...this.blueprint, routing: undefined };
+    const { graph } = buildProgram(name, blueprint, build, options);
     const buffers = { ...this.buffers, ...own };
     const program = await this.device.load(graph, { buffers });
-    const { device, maxSequences, pool, room, blueprint } = this;
+    const { device, maxSequences, pool, room } = this;
     const kept = Object.values(own);
     return new Model(device, maxTokens, maxSequences, program, pool, kept, room, buffers, blueprint, options, false);
   }
@@ -273,6 +278,7 @@ export class Model implements Closable {
     symbols = {},
     inputs,
     globals = [],
+    choices = [],
     signal,
     queued = false,
   }: ModelRun): Promise<Record<string, TypedArray>> {
@@ -300,6 +306,9 @@ export class Model implements Closable {
       if (session) this.checkRoom(session.nextPosition + lengths[i]!);
     });
     const marked = lengths.map((n, i) => this.checkGlobals(globals[i] ?? [], n, used[i]));
+    lengths.forEach((n, i) => {
+      checkChoices(choices[i] ?? {}, n, this.routing);
+    });
     const positions = BigInt64Array.from(used, (s) => BigInt(s?.nextPosition ?? 0));
     this.begin(used, lengths, marked, queued);
     let results: Record<string, TypedArray> | undefined;
@@ -321,6 +330,7 @@ export class Model implements Closable {
             globals: Int32Array.from(marked.flatMap((places, i) => places.map((place) => cuSeqlens[i]! + place))),
             globalBorders: borders(marked.map((places) => places.length)),
           }),
+          ...givenInputs(this.routing, lengths, choices),
           ...inputs,
         },
         signal,
@@ -334,6 +344,11 @@ export class Model implements Closable {
     return results;
   }
 
+  /** What a run of sequences of these lengths chose, per sequence, out of its outputs. */
+  choicesOf(lengths: readonly number[], outputs: Readonly<Record<string, TypedArray>>): Choices[] {
+    return chosenOf(this.routing, lengths, outputs);
+  }
+
   close(): void {
     this.program.close();
     if (this.ownsPool) this.pool.close();
@@ -342,6 +357,10 @@ export class Model implements Closable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  private get routing(): readonly RoutedLayer[] {
+    return this.blueprint.routing ?? [];
   }
 
   /** Most global tokens of a sequence. */

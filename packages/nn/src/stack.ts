@@ -3,6 +3,7 @@ import type { Graph, Value } from "@krait/graph";
 import { z } from "zod";
 import {
   type LayerKind,
+  type LayerRouting,
   layerKinds,
   layerSections,
   type ParameterSpec,
@@ -11,6 +12,7 @@ import {
 } from "./layers/index.js";
 import { parseLayout } from "./layout.js";
 import { type NormKind, normalise, normKinds, normParameters } from "./norm.js";
+import type { RoutedLayer } from "./routing.js";
 
 /** A stack of layers with pre-normalisation and residuals. Sections hold the options of each layer kind. */
 export const stackSchema = z
@@ -52,6 +54,8 @@ export interface Blueprint {
   isCausal?: boolean;
   /** Most global tokens of a sequence; none when absent. */
   globalTokens?: number;
+  /** Layers whose choices a run gives out and takes; none when absent, whatever layers there are. */
+  routing?: readonly RoutedLayer[] | undefined;
 }
 
 /** What the passes of a stack share in one program. */
@@ -60,6 +64,8 @@ export interface SequenceContext {
   stateIndex: Value;
   position: Value;
   globals?: { tokens: Value; borders: Value } | undefined;
+  /** By layer. */
+  routing?: ReadonlyMap<string, LayerRouting> | undefined;
 }
 
 /** A checked stack: its layers, tensors, states and forward pass. Tensor names follow state-spaces/mamba's shell. */
@@ -118,6 +124,14 @@ export class Stack {
     return known.length > 0 ? Math.min(...known) : 0;
   }
 
+  /** The layers that choose among experts. */
+  get routed(): RoutedLayer[] {
+    return this.layers.flatMap(({ kind, options, prefix }) => {
+      const routes = kind.routes?.(options);
+      return routes ? [{ name: `${prefix}.mixer`, ...routes }] : [];
+    });
+  }
+
   blueprint(): Blueprint {
     const norm = (name: string) => normParameters(this.norm, name, this.width);
     const parameters: ParameterSpec[] = [];
@@ -167,6 +181,7 @@ export class Stack {
             return growth === "linear" ? tensors.get(`${prefix}.mixer.${name}`) : tensor(`${prefix}.mixer.${name}`);
           },
           ...context,
+          routing: context.routing?.get(`${prefix}.mixer`),
           dtype: dtype as DType,
         };
         branch = kind.forward(scope, normed.y, options, this.shell);

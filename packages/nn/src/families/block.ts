@@ -34,11 +34,13 @@ export function layerBlock<S extends z.ZodType>(block: LayerBlock<S>): Block {
     const parts = typeof source === "string" ? [{ tensor: source, shape: spec.shape }] : source;
     return { ...spec, name: `${prefix}.${spec.name}`, parts };
   });
+  const routes = kind.routes?.(options);
   return {
     kind: kind.name,
     prefix,
     tensors: [normTensor(norm, shell.width), ...tensors],
     states: kind.states(options, shell).map((state) => ({ ...state, name: `${prefix}.${state.name}` })),
+    ...(routes && { routed: { name: prefix, ...routes } }),
     forward(pass) {
       pass.graph.within(prefix, () => {
         const x = pass.normed(norm, eps);

@@ -1,5 +1,6 @@
 import type { ModelTensor, PublishedConfig, TensorAlias } from "../checkpoints/index.js";
 import type { StateSpec } from "../layers/index.js";
+import type { RoutedLayer } from "../routing.js";
 import type { Pass } from "./pass.js";
 
 /** One step of a model along its depth: reads the residual stream and adds to it. */
@@ -9,6 +10,8 @@ export interface Block {
   prefix: string;
   tensors: readonly ModelTensor[];
   states: readonly StateSpec[];
+  /** Absent where it chooses among no experts. */
+  routed?: RoutedLayer | undefined;
   forward(pass: Pass): void;
 }
 

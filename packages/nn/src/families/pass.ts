@@ -62,6 +62,7 @@ export class Pass {
       parameter: (name) => this.tensor(`${prefix}.${name}`),
       state: (name) => this.tensor(`${prefix}.${name}`),
       ...this.context,
+      routing: this.context.routing?.get(prefix),
       dtype: this.dtype,
     };
   }

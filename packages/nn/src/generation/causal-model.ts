@@ -5,6 +5,7 @@ import type { LoadableWeights, ModelTensor } from "../checkpoints/index.js";
 import type { CausalDescription } from "../families/family.js";
 import { Pass } from "../families/pass.js";
 import { Model, type ModelBuilder, type ModelOptions } from "../model.js";
+import type { Choices, RoutedLayer } from "../routing.js";
 import type { Session } from "../session.js";
 import type { Blueprint } from "../stack.js";
 import type { WeightSource } from "../weights.js";
@@ -16,6 +17,8 @@ export interface CausalModelOptions extends Omit<ModelOptions, "contextTokens"> 
   maxLogits?: number;
   /** Whether prompts may hold soft tokens. */
   softTokens?: boolean;
+  /** Whether runs give out what layers chose among their experts, and take it. */
+  routing?: boolean;
   /**
    * Steps of a greedy generation that may be under way at once, the next id chosen on the device. 0 has each token chosen on the host,
    * 3 is the default on CUDA, where the way to the host and back would take longer than the step.
@@ -31,6 +34,14 @@ export interface CausalInput {
   session?: Session | undefined;
   /** Which tokens' logits are wanted. */
   logits?: "last" | "all" | "none";
+  /** The experts that its tokens go to; of a model created with `routing`. */
+  choices?: Choices | undefined;
+}
+
+/** What a run gives of one sequence: the logits [rows, vocabularySize] and, of a model created with `routing`, its choices. */
+export interface RoutedLogits {
+  logits: Float32Array;
+  choices: Choices;
 }
 
 /** Every tensor of a description once, whichever blocks share it. */
@@ -38,6 +49,11 @@ export function tensorsOf(description: CausalDescription): ModelTensor[] {
   const { embedding, finalNorm, head, blocks } = description;
   const all = [embedding, ...blocks.flatMap((b) => b.tensors), finalNorm, head];
   return [...new Map(all.map((t) => [t.name, t])).values()];
+}
+
+/** The layers that choose among experts. */
+export function routedLayers({ blocks }: CausalDescription): RoutedLayer[] {
+  return blocks.flatMap(({ routed }) => routed ?? []);
 }
 
 /** Tensors and states of the whole model. */
@@ -120,7 +136,7 @@ export class CausalModel implements Closable {
     source: WeightSource | LoadableWeights,
     options: CausalModelOptions = {},
   ): Promise<CausalModel> {
-    const { maxSequences = 16, maxLogits = maxSequences, slots = 4, softTokens = false } = options;
+    const { maxSequences = 16, maxLogits = maxSequences, slots = 4, softTokens = false, routing = false } = options;
     const { stepsAhead = device.kind === "cuda" ? 3 : 0 } = options;
     if (!Number.isInteger(stepsAhead) || stepsAhead < 0) {
       throw new UsageError(expected("a whole number of steps, at least 0", "stepsAhead", stepsAhead), {
@@ -131,7 +147,7 @@ export class CausalModel implements Closable {
     const model = await Model.create(
       device,
       description.family,
-      blueprintOf(description),
+      { ...blueprintOf(description), ...(routing && { routing: routedLayers(description) }) },
       source,
       (builder) => buildCausal(description, { maxLogits, softTokens }, builder),
       { ...options, contextTokens: description.contextTokens },
@@ -168,6 +184,15 @@ export class CausalModel implements Closable {
    * @throws UsageError (RUN_TOO_LARGE, TOKEN_OUT_OF_RANGE, CONTEXT_FULL, SESSION_NOT_READY), AbortedError
    */
   async run(inputs: readonly CausalInput[], signal?: AbortSignal): Promise<Float32Array[]> {
+    return (await this.runRouted(inputs, signal)).map(({ logits }) => logits);
+  }
+
+  /**
+   * As `run`, and per sequence what each layer with experts chose: what was given, where it was.
+   *
+   * @throws as `run`
+   */
+  async runRouted(inputs: readonly CausalInput[], signal?: AbortSignal): Promise<RoutedLogits[]> {
     const { vocabularySize, width } = this.description;
     const prompts = inputs.map(({ ids }) => Prompt.of(ids, width));
     const ids: number[] = [];
@@ -198,18 +223,21 @@ export class CausalModel implements Closable {
       });
     }
     const soft = this.softInputs(prompts, ids.length);
-    const { logits } = await this.model.run({
-      lengths: prompts.map((prompt) => prompt.length),
+    const lengths = prompts.map((prompt) => prompt.length);
+    const outputs = await this.model.run({
+      lengths,
       sessions: inputs.map((input) => input.session),
       symbols: { L: rows.length, ...soft.symbols },
       inputs: { ids: Int32Array.from(ids), rows: Int32Array.from(rows), ...soft.inputs },
+      choices: inputs.map((input) => input.choices),
       signal,
     });
+    const choices = this.model.choicesOf(lengths, outputs);
     let at = 0;
-    return counts.map((n) => {
-      const part = (logits as Float32Array).subarray(at * vocabularySize, (at + n) * vocabularySize);
+    return counts.map((n, i) => {
+      const logits = (outputs.logits as Float32Array).subarray(at * vocabularySize, (at + n) * vocabularySize);
       at += n;
-      return part;
+      return { logits, choices: choices[i]! };
     });
   }
 

@@ -124,7 +124,8 @@ function layerOf(kind: LayerKind, shell: Shell, given: LayerOptions): GoldenLaye
       const named = (name: string) => tensors.get(name)!;
       const values = graph.input("values", "f32", [tokens, shell.width]);
       const x = dtype === "f32" ? values : cast(values, dtype);
-      const y = kind.forward({ parameter: named, state: named, ...context, dtype }, x, options, shell);
+      const { routing: _, ...shared } = context;
+      const y = kind.forward({ parameter: named, state: named, ...shared, dtype }, x, options, shell);
       graph.output("outputs", cast(y, "f32"));
     },
   };

@@ -1,4 +1,11 @@
-export { type CausalInput, CausalModel, type CausalModelOptions, tensorsOf } from "./causal-model.js";
+export {
+  type CausalInput,
+  CausalModel,
+  type CausalModelOptions,
+  type RoutedLogits,
+  routedLayers,
+  tensorsOf,
+} from "./causal-model.js";
 export { type GeneratedToken, Generation, type GenerationOptions, type GenerationSnapshot } from "./generation.js";
 export { type GoldenLayer, holdsLayer, readLayer } from "./golden-layer.js";
 export { inspectModel, type ModelReport } from "./inspect.js";

@@ -20,5 +20,5 @@ export const layerSections = Object.fromEntries(kinds.map((kind) => [kind.name, 
   [K in Kinds as K["name"]]: K["schema"];
 };
 
-export type { LayerKind, LayerScope, ParameterSpec, Shell, StateSpec } from "./layer.js";
+export type { LayerKind, LayerRouting, LayerScope, ParameterSpec, Shell, StateSpec } from "./layer.js";
 export { defineLayer, PAGE_TOKENS, stateDType, stateShape } from "./layer.js";

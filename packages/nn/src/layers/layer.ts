@@ -50,7 +50,15 @@ export interface LayerScope {
   readonly position: Value;
   /** Tokens int32 [G], ascending, that all later ones see, and their borders int32 [S+1]; absent where the stack has none. */
   readonly globals?: { tokens: Value; borders: Value } | undefined;
+  /** Only in a program that gives out and takes what the layer chose among its experts. */
+  readonly routing?: LayerRouting | undefined;
   readonly dtype: DType;
+}
+
+/** Experts int32 [T, topK] of a layer: those that a run is given, a row of −1 for none, and where those that it chose go. */
+export interface LayerRouting {
+  given: Value;
+  chose(experts: Value): void;
 }
 
 /** The shell a layer stands in. */
@@ -76,6 +84,8 @@ export interface LayerKind<S extends z.ZodType = z.ZodType, N extends string = s
   isCausal?(options: z.output<S>): boolean;
   /** Marks that a layout may put behind the letter, and the options that each sets. */
   marks?: Readonly<Record<string, Partial<z.output<S>>>>;
+  /** Experts that each token is sent to, and of how many; a kind without it has none. */
+  routes?(options: z.output<S>): { topK: number; experts: number };
   /** Most global tokens of a sequence; a kind without it knows none. */
   globalTokens?(options: z.output<S>): number;
   forward(scope: LayerScope, x: Value, options: z.output<S>, shell: Shell): Value;

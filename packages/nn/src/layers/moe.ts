@@ -92,10 +92,11 @@ export const moe = defineLayer({
     ];
   },
   states: () => [],
+  routes: ({ topK, experts }) => ({ topK, experts }),
   forward(scope, x, o) {
     const logits = linear({ x, weight: scope.parameter("router.weight") }, { outDtype: "f32" }).y; // [T, experts]
     const { experts, weights } = routeExperts(
-      { logits, bias: o.correction ? scope.parameter("router.bias") : undefined },
+      { logits, bias: o.correction ? scope.parameter("router.bias") : undefined, given: scope.routing?.given },
       {
         topK: o.topK,
         scoring: o.scoring,
@@ -105,6 +106,7 @@ export const moe = defineLayer({
         keptGroups: o.keptGroups,
       },
     );
+    scope.routing?.chose(experts);
     const hidden = expertLinear(
       { x, weight: scope.parameter("experts.up.weight"), experts },
       { activation: o.activation, gated: o.gated },
