@@ -24,8 +24,9 @@ for (const { kind, dtype, available } of devices) {
     });
     afterAll(() => device.close());
 
-    test.each(Object.entries(lawLayouts))("%s", { timeout: 300_000 }, async (_, layout) => {
+    test.for(Object.entries(lawLayouts))("%s", { timeout: 300_000 }, async ([, layout], { annotate }) => {
       for (const { law, error, bound } of await checkLaws(device, layout, dtype, seed)) {
+        if (law.startsWith("the share of")) await annotate(`${law}: ${error}`);
         expect(error, law).toBeLessThanOrEqual(bound);
       }
     });

@@ -74,7 +74,8 @@ export const lawStack = (stack: LawStack): StackOptions => ({
   attention: heads,
   gatedMlp: { hidden: 96 },
   mlp: { hidden: 96 },
-  moe: { experts: 6, topK: 2, hidden: 32 },
+  // Experts that weigh enough for a wrong one to show.
+  moe: { experts: 6, topK: 2, hidden: 32, normalize: true, scale: 2.5 },
   parallel: { mamba: { stateSize: 16, headDim: 16, chunkSize: 8 }, attention: heads },
   ...(typeof stack === "string" ? { layout: stack } : stack),
 });
