@@ -30,6 +30,20 @@ describe.skipIf(!canEncode)("krait parity", () => {
     expect(JSON.parse(strict.stdout)).toMatchObject({ ok: false, greedyEqual: true });
   });
 
+  test("in bf16 replays the choices of experts, and tells what flipped without", async () => {
+    const options = ["--dtype", "bf16", "--bound", "1e-2"];
+    const { code, stdout } = await krait(["parity", model, golden, ...options]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/L100 .* without replay, 0\.\d+ % of choices flipped/);
+    expect(stdout).toContain("experts  as the model chooses in f32");
+    const report = JSON.parse((await krait(["parity", model, golden, ...options, "--json"])).stdout);
+    expect(report.maxRelRms).toBeLessThan(1e-2);
+    expect(report.maxRelRmsFree).toBeGreaterThan(3e-2);
+    expect(report.flippedShare).toBeGreaterThan(0);
+    const exact = await krait(["parity", model, golden]);
+    expect(exact.stdout).not.toMatch(/replay|flipped|experts/);
+  });
+
   test("sees other logits and another continuation", async () => {
     const folder = await emptyFolder();
     const file = await openSafetensors(golden);

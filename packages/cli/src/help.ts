@@ -161,10 +161,13 @@ is named before it is not looked at.
   --layer JSON        options of a layer that no shape tells: '{"groups":2}' of Mamba-2,
                       '{"aActivation":"softplus"}' of Mamba-3
   --dtype D           f32, or bf16: weights rounded to bf16 (the CPU still multiplies in f32); then equal
-                      tokens are told but not required
+                      tokens are told but not required, and a model with experts is held to the bound
+                      with its tokens sent to the experts that it chooses in f32; the error without that
+                      replay, and the share of tokens x layers whose experts differ, are told
   --device D          auto, cpu or cuda (default cpu)
   --threads N         CPU threads (default: all cores)
-  --json              the last line is one object: family, maxRelRms, greedyEqual, ok and the cases
+  --json              the last line is one object: family, maxRelRms, greedyEqual, ok and the cases; with
+                      replayed experts maxRelRmsFree and flippedShare too, and in each case
 `,
   inspect: `krait inspect MODEL_DIR [--context N] [--json]
 krait inspect FEATURES [--json]

@@ -1,9 +1,11 @@
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Device, openDevice } from "@krait/runtime";
 import { generator, relativeRms } from "@krait/runtime/conformance";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   type Choices,
+  checkParity,
   countFlips,
   loadCausalModel,
   StackModel,
@@ -15,6 +17,7 @@ import {
 const seed = Number(process.env.KRAIT_SEED ?? Date.now() % 2 ** 31);
 const random = generator(seed);
 const folder = fileURLToPath(new URL("fixtures/models/nemotron_h_moe", import.meta.url));
+const golden = join(folder, "golden.safetensors");
 const WIDTH = 32;
 const options: StackOptions = {
   width: WIDTH,
@@ -186,5 +189,37 @@ describe(`choices of experts, seed ${seed}`, () => {
     } finally {
       model.close();
     }
+  });
+});
+
+describe("parity in bf16", () => {
+  test("sends tokens to the experts of the f32 run, and tells the error without and the flips", async () => {
+    const report = await checkParity(device, folder, golden, { dtype: "bf16", bound: 1e-2 });
+    expect(report.ok).toBe(true);
+    expect(report.maxRelRmsFree).toBeGreaterThan(3e-2);
+    const flips = report.cases.map(({ sequences, tokens, flippedShare }) => flippedShare! * sequences * tokens * 2);
+    const count = flips.reduce((sum, n) => sum + n, 0);
+    expect(count).toBeGreaterThan(0);
+    expect(count).toBeLessThan(12);
+    expect(count).toBeCloseTo(Math.round(count), 9);
+    expect(report.flippedShare).toBeCloseTo(count / (2 * (1 + 74 + 200)), 12);
+    for (const { relRms, relRmsFree, flippedShare } of report.cases) {
+      if (flippedShare === 0) expect(relRms).toBe(relRmsFree);
+      else expect(relRmsFree).toBeGreaterThan(2 * relRms);
+    }
+  });
+
+  test("in f32, and without experts, says nothing of a replay", async () => {
+    const load = vi.spyOn(device, "load");
+    const dense = folder.replace("nemotron_h_moe", "bamba_sharded");
+    const reports = [
+      await checkParity(device, folder, golden),
+      await checkParity(device, dense, join(dense, "golden.safetensors"), { dtype: "bf16" }),
+    ];
+    for (const report of reports) {
+      for (const row of [report, ...report.cases]) expect(Object.keys(row).join()).not.toMatch(/Free|flipped/);
+    }
+    expect(load).toHaveBeenCalledTimes(2);
+    load.mockRestore();
   });
 });

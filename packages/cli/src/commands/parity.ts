@@ -54,12 +54,24 @@ function layerOptions(text: string): Record<string, unknown> {
   );
 }
 
-function describe({ family, dtype, bound, cases, greedy, greedyEqual, maxRelRms, ok }: ParityReport): string {
+const percent = (share: number) => `${(100 * share).toFixed(2)} %`;
+
+function describe(report: ParityReport): string {
+  const { family, dtype, bound, cases, greedy, greedyEqual, maxRelRms, flippedShare, ok } = report;
   const lines = [`${family} in ${dtype}, bound ${bound}`];
-  for (const { name, sequences, tokens, relRms, ok: fits } of cases) {
+  for (const { name, sequences, tokens, relRms, ok: fits, relRmsFree, flippedShare: turned } of cases) {
     const size = `${sequences} x ${tokens} token${tokens === 1 ? "" : "s"}`;
+    const free =
+      relRmsFree === undefined || turned === undefined
+        ? ""
+        : `, ${relRmsFree.toExponential(2)} without replay, ${percent(turned)} of choices flipped`;
     lines.push(
-      `  ${name.padEnd(8)} ${size.padEnd(18)} relative RMS ${relRms.toExponential(2)}${fits ? "" : "  too large"}`,
+      `  ${name.padEnd(8)} ${size.padEnd(18)} relative RMS ${relRms.toExponential(2)}${fits ? "" : "  too large"}${free}`,
+    );
+  }
+  if (flippedShare !== undefined) {
+    lines.push(
+      `  experts  as the model chooses in f32; by itself it chooses others for ${percent(flippedShare)} of tokens x layers`,
     );
   }
   if (greedy) {

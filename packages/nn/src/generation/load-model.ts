@@ -1,6 +1,6 @@
 import type { Device } from "@krait/runtime";
 import { mapWeights, openModelFolder, readPublishedConfig } from "../checkpoints/index.js";
-import { describeModel } from "../families/index.js";
+import { type CausalDescription, describeModel } from "../families/index.js";
 import { CausalModel, type CausalModelOptions, tensorsOf } from "./causal-model.js";
 
 export interface LoadCausalOptions extends CausalModelOptions {
@@ -8,6 +8,17 @@ export interface LoadCausalOptions extends CausalModelOptions {
   contextTokens?: number;
   /** Rounds weights to bf16 and computes in f32 all the same: what bf16 costs, on a device that only computes in f32. */
   roundWeights?: "bf16" | undefined;
+}
+
+/** What a folder's config.json describes, without its weights. Throws as `loadCausalModel`. */
+export async function describeFolder(folder: string, contextTokens = 4096): Promise<CausalDescription> {
+  const config = await readPublishedConfig(folder);
+  const files = await openModelFolder(folder);
+  try {
+    return describeModel(config, { names: new Set(files.tensors.keys()), contextTokens });
+  } finally {
+    await files.close();
+  }
 }
 
 /**

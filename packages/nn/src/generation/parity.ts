@@ -1,10 +1,11 @@
 import { expected, InputError, throwIfAborted } from "@krait/core";
 import { openSafetensors, type SafetensorsFile } from "@krait/formats";
 import type { Device } from "@krait/runtime";
-import type { CausalModel } from "./causal-model.js";
+import { type Choices, countFlips, type Flips, joinChoices, type RoutedLayer, sliceChoices } from "../routing.js";
+import { type CausalModel, routedLayers } from "./causal-model.js";
 import { holdsLayer, readLayer } from "./golden-layer.js";
 import { compareLayer } from "./layer-parity.js";
-import { loadCausalModel } from "./load-model.js";
+import { describeFolder, loadCausalModel } from "./load-model.js";
 import { RelativeError } from "./relative-error.js";
 import { largest } from "./sampling.js";
 
@@ -27,8 +28,13 @@ export interface ParityCase {
   name: string;
   sequences: number;
   tokens: number;
+  /** With the choices of experts replayed where there are any to replay. */
   relRms: number;
   ok: boolean;
+  /** Where choices were replayed, the error without. */
+  relRmsFree?: number;
+  /** Of tokens × layers with experts, the share that goes to other experts when nothing is replayed. */
+  flippedShare?: number;
 }
 
 export interface ParityReport {
@@ -39,14 +45,26 @@ export interface ParityReport {
   cases: ParityCase[];
   /** The greedy continuation; absent when the file holds none. */
   greedy?: { expected: number[]; received: number[] };
+  /** With the choices of experts replayed where there are any to replay. */
   maxRelRms: number;
+  /** Where choices were replayed, the largest error without. */
+  maxRelRmsFree?: number;
+  /** Of tokens × layers with experts over all cases, the share that goes to other experts when nothing is replayed. */
+  flippedShare?: number;
   /** True as well when there is no continuation to compare. */
   greedyEqual: boolean;
   ok: boolean;
 }
 
+interface GoldenCase {
+  name: string;
+  shape: [number, number];
+  ids: number[];
+  logits: Float32Array;
+}
+
 interface Golden {
-  cases: { name: string; shape: [number, number]; ids: number[]; logits: Float32Array }[];
+  cases: GoldenCase[];
   greedy?: { prompt: number[]; tokens: number[] };
 }
 
@@ -54,6 +72,9 @@ interface Golden {
  * Holds a published model to the outputs of its reference: every `L{n}.input_ids` [batch, n] of a safetensors file against
  * `L{n}.logits` [batch, n, vocabulary], and `greedy.prompt` against `greedy.tokens`, stepped with carried state. A file with tensors
  * `param.*` holds one layer: then every `L{n}.x` [batch, n, width] against `L{n}.y`, and no folder is looked at.
+ *
+ * In bf16 a model with experts runs twice over each case: freely, and with every token sent to the experts that the same model chooses in f32.
+ * A choice is discrete, and one that is nearly a tie may fall either way: the bound holds for the replay, the share of flips is told.
  *
  * @throws what `loadCausalModel` and `readLayer` throw; InputError (GOLDEN_INVALID)
  */
@@ -89,32 +110,61 @@ async function checkModel(
   const vocabulary = golden.cases[0] ? golden.cases[0].logits.length / golden.cases[0].ids.length : 1;
   const rows = Math.max(1, Math.floor(LOGITS_BYTES / 4 / vocabulary));
   const maxTokens = Math.min(total, MAX_RUN_TOKENS, rows);
-  const emulated = dtype === "bf16" && device.kind === "cpu";
-  const model = await loadCausalModel(device, folder, {
-    contextTokens: longest,
-    maxTokens,
-    maxLogits: maxTokens,
-    maxSequences: Math.max(1, ...golden.cases.map((c) => c.shape[0])),
-    slots: 1,
-    dtype: emulated ? "f32" : dtype,
-    roundWeights: emulated ? "bf16" : undefined,
-    signal,
-  });
+  const load = (dtype: "f32" | "bf16", routing: boolean) => {
+    const emulated = dtype === "bf16" && device.kind === "cpu";
+    return loadCausalModel(device, folder, {
+      contextTokens: longest,
+      maxTokens,
+      maxLogits: maxTokens,
+      maxSequences: Math.max(1, ...golden.cases.map((c) => c.shape[0])),
+      slots: 1,
+      dtype: emulated ? "f32" : dtype,
+      roundWeights: emulated ? "bf16" : undefined,
+      routing,
+      signal,
+    });
+  };
+  const routed = dtype === "bf16" ? routedLayers(await describeFolder(folder, longest)) : [];
+  // One model after the other: both at once may be too large.
+  const choices: Choices[][] = [];
+  if (routed.length > 0) {
+    const model = await load("f32", true);
+    try {
+      for (const c of golden.cases) choices.push((await runCase(model, c, routed, { signal })).choices);
+    } finally {
+      model.close();
+    }
+  }
+  const model = await load(dtype, routed.length > 0);
   try {
     const cases: ParityCase[] = [];
-    for (const { name, shape, ids, logits } of golden.cases) {
+    const flips = { of: 0, flipped: 0 };
+    for (const [i, c] of golden.cases.entries()) {
       throwIfAborted(signal, "the comparison");
-      const [sequences, tokens] = shape;
-      const wanted = ids.length * model.description.vocabularySize;
-      if (logits.length !== wanted) {
+      const wanted = c.ids.length * model.description.vocabularySize;
+      if (c.logits.length !== wanted) {
         throw invalid(
-          `${file.path}, tensor ${name}.logits`,
+          `${file.path}, tensor ${c.name}.logits`,
           `${wanted} elements, as the model's vocabulary asks`,
-          logits.length,
+          c.logits.length,
         );
       }
-      const relRms = await compare(model, sequences, tokens, ids, logits, signal);
-      cases.push({ name, sequences, tokens, relRms, ok: relRms <= bound });
+      const free = await runCase(model, c, routed, { signal });
+      const given = choices[i];
+      const replayed = given && (await runCase(model, c, routed, { given, signal }));
+      const { relRms } = replayed ?? free;
+      const turned = given && flipsOf(given, free.choices, routed);
+      flips.of += turned?.of ?? 0;
+      flips.flipped += turned?.flipped ?? 0;
+      const [sequences, tokens] = c.shape;
+      cases.push({
+        name: c.name,
+        sequences,
+        tokens,
+        relRms,
+        ok: relRms <= bound,
+        ...(turned && { relRmsFree: free.relRms, flippedShare: turned.flipped / turned.of }),
+      });
     }
     const greedy = golden.greedy && {
       expected: golden.greedy.tokens,
@@ -129,6 +179,10 @@ async function checkModel(
       cases,
       ...(greedy && { greedy }),
       maxRelRms,
+      ...(flips.of > 0 && {
+        maxRelRmsFree: Math.max(...cases.map((c) => c.relRmsFree!)),
+        flippedShare: flips.flipped / flips.of,
+      }),
       greedyEqual,
       // Rounded weights may well turn a close choice: that is told, not held against them.
       ok: (greedyEqual || dtype === "bf16") && cases.every((c) => c.ok),
@@ -138,37 +192,58 @@ async function checkModel(
   }
 }
 
+interface CaseRun {
+  relRms: number;
+  /** Per sequence. */
+  choices: Choices[];
+}
+
 /** All sequences packed into one run where they fit, else one after the other in chunks with carried state. */
-async function compare(
+async function runCase(
   model: CausalModel,
-  sequences: number,
-  tokens: number,
-  ids: readonly number[],
-  want: Float32Array,
-  signal: AbortSignal | undefined,
-): Promise<number> {
+  { shape: [sequences, tokens], ids, logits: want }: GoldenCase,
+  routed: readonly RoutedLayer[],
+  { given, signal }: { given?: readonly Choices[]; signal: AbortSignal | undefined },
+): Promise<CaseRun> {
   const error = new RelativeError();
+  const choices: Choices[] = [];
   const row = (s: number) => ids.slice(s * tokens, (s + 1) * tokens);
-  if (ids.length <= model.maxTokens) {
-    const inputs = Array.from({ length: sequences }, (_, s) => ({ ids: row(s), logits: "all" as const }));
-    let at = 0;
-    for (const part of await model.run(inputs, signal)) at = error.add(part, want, at);
-    return error.value;
-  }
   let at = 0;
+  if (ids.length <= model.maxTokens) {
+    const inputs = Array.from({ length: sequences }, (_, s) => ({
+      ids: row(s),
+      logits: "all" as const,
+      choices: given?.[s],
+    }));
+    for (const part of await model.runRouted(inputs, signal)) {
+      at = error.add(part.logits, want, at);
+      choices.push(part.choices);
+    }
+    return { relRms: error.value, choices };
+  }
   for (let s = 0; s < sequences; s++) {
     const session = await model.open();
+    const parts: Choices[] = [];
     try {
       for (let from = 0; from < tokens; from += model.maxTokens) {
-        const part = row(s).slice(from, from + model.maxTokens);
-        const [logits] = await model.run([{ ids: part, session, logits: "all" }], signal);
-        at = error.add(logits!, want, at);
+        const to = from + model.maxTokens;
+        const part = given && sliceChoices(given[s]!, routed, from, to);
+        const input = { ids: row(s).slice(from, to), session, logits: "all" as const, choices: part };
+        const [run] = await model.runRouted([input], signal);
+        at = error.add(run!.logits, want, at);
+        parts.push(run!.choices);
       }
     } finally {
       session.close();
     }
+    choices.push(joinChoices(parts, routed));
   }
-  return error.value;
+  return { relRms: error.value, choices };
+}
+
+function flipsOf(a: readonly Choices[], b: readonly Choices[], routed: readonly RoutedLayer[]): Flips {
+  const each = a.map((choices, s) => countFlips(choices, b[s]!, routed));
+  return each.reduce((sum, f) => ({ of: sum.of + f.of, flipped: sum.flipped + f.flipped }), { of: 0, flipped: 0 });
 }
 
 /** Prefill, then one token at a time with carried state. */
