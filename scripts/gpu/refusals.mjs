@@ -1,4 +1,5 @@
 // What a GPU cannot do is said as an error that can be acted on, and the device serves on.
+import { Graph, routeExperts } from "../../packages/graph/dist/index.js";
 import { StackModel, seededWeights } from "../../packages/nn/dist/index.js";
 import { openDevice } from "../../packages/runtime/dist/index.js";
 
@@ -11,6 +12,19 @@ async function refusal(id, code, words, attempt) {
     const failures = missing.map((word) => `"${error.message}" does not say "${word}"`);
     if (error.code !== code) failures.push(`code ${error.code} instead of ${code}: ${error.message}`);
     return { id, failures };
+  }
+}
+
+/** Sends ten tokens to given experts, of five. */
+async function route(device, given) {
+  const graph = new Graph("route");
+  const inputs = { logits: graph.input("logits", "f32", [10, 5]), given: graph.input("given", "i32", [10, 2]) };
+  graph.output("experts", routeExperts(inputs, { topK: 2 }).experts);
+  const program = await device.load(graph);
+  try {
+    return (await program.run({ symbols: {}, inputs: { logits: new Float32Array(50), given } })).experts;
+  } finally {
+    program.close();
   }
 }
 
@@ -27,6 +41,14 @@ export async function checkRefusals(devices) {
       load(2 ** 33),
     ),
   ];
+  for (const wrong of [5, -2, 2 ** 31 - 1]) {
+    const given = new Int32Array(20).fill(3);
+    given[11] = wrong;
+    const attempt = () => route(device, given);
+    rows.push(await refusal(`refuses/the given expert ${wrong} of 5`, "INVALID_RUN", ["route_experts"], attempt));
+  }
+  const replayed = await route(device, new Int32Array(20).fill(4));
+  rows.push({ id: "replays after a refusal", failures: replayed.every((e) => e === 4) ? [] : [`${replayed}`] });
   const model = await load(64);
   const y = await model.run(new Float32Array(64 * 256).fill(0.1));
   rows.push({ id: "serves on after a refusal", failures: y.every(Number.isFinite) ? [] : ["features are not finite"] });
