@@ -41,6 +41,8 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     return Napi::Number::New(info.Env(), memory_ ? static_cast<double>(memory_->bytes()) : 0);
   }
 
+  static Status read_only() { return invalid("Expected a buffer that can be written to but received one of a mapped file"); }
+
   Status range(const Napi::CallbackInfo& info, Bytes* host, int64_t* offset) {
     if (!memory_) return invalid("Expected an open buffer but received one that is closed");
     if (!bytes_of(info[0], host) || !info[1].IsNumber()) return invalid("Expected a typed array and a byte offset for the copy");
@@ -54,7 +56,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
   Napi::Value write(const Napi::CallbackInfo& info) {
     Bytes host{};
     int64_t offset = 0;
-    const Status status = range(info, &host, &offset);
+    const Status status = memory_ && memory_->file() != nullptr ? read_only() : range(info, &host, &offset);
     if (!status.ok()) return reject(info.Env(), status);
     auto staging = device_->stage(static_cast<int64_t>(host.size));
     if (host.size > 0) std::memcpy(staging->data(), host.data, host.size);
@@ -97,13 +99,14 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     device_->submit(
         [device, memory, staging, offset] {
           Status s;
+          if (memory->file() != nullptr) MappedFile::arm();
           if (staging->bytes() > 0) {
             device->copy_out(*staging, static_cast<const char*>(memory->data()) + offset, &s);
             Status finished;
             device->backend().synchronize(device->context(), &finished);
             if (s.ok()) s = finished;
           }
-          return s;
+          return s.ok() && memory->file() != nullptr ? memory->file()->check() : s;
         },
         std::move(done));
     return promise;
@@ -112,6 +115,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
   // fill(byte, offset, bytes)
   Napi::Value fill(const Napi::CallbackInfo& info) {
     if (!memory_) return reject(info.Env(), invalid("Expected an open buffer but received one that is closed"));
+    if (memory_->file() != nullptr) return reject(info.Env(), read_only());
     const int32_t byte = info[0].As<Napi::Number>().Int32Value();
     const int64_t offset = info[1].As<Napi::Number>().Int64Value();
     const int64_t bytes = info[2].As<Napi::Number>().Int64Value();
@@ -140,6 +144,51 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<Memory> memory_;
+};
+
+// A file that buffers can lie in. close() drops it; buffers keep it mapped.
+class MappedFileObject : public Napi::ObjectWrap<MappedFileObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "MappedFile",
+                       {InstanceMethod<&MappedFileObject::buffer>("buffer"), InstanceMethod<&MappedFileObject::close>("close"),
+                        InstanceAccessor<&MappedFileObject::bytes>("bytes")});
+  }
+  explicit MappedFileObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<MappedFileObject>(info) {}
+  ~MappedFileObject() override { drop(); }
+
+  void attach(std::shared_ptr<Device> device, std::shared_ptr<const MappedFile> file) {
+    device_ = std::move(device);
+    file_ = std::move(file);
+  }
+
+ private:
+  Napi::Value bytes(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), file_ ? static_cast<double>(file_->bytes()) : 0); }
+
+  // buffer(offset, bytes) → Buffer
+  Napi::Value buffer(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!file_) throw to_error(env, invalid("Expected an open mapping but received one that is closed"));
+    const int64_t offset = info[0].As<Napi::Number>().Int64Value();
+    const int64_t bytes = info[1].As<Napi::Number>().Int64Value();
+    if (offset < 0 || bytes < 0 || offset > file_->bytes() || bytes > file_->bytes() - offset) {
+      throw to_error(env, invalid("Expected a range inside the file for a buffer of it"));
+    }
+    const Napi::Object object = data_of(env).buffer.New({});
+    BufferObject::Unwrap(object)->attach(device_, std::make_shared<Memory>(device_, file_, offset, bytes));
+    return object;
+  }
+
+  void close(const Napi::CallbackInfo&) { drop(); }
+
+  void drop() {
+    if (device_ && file_) device_->release(std::move(file_));
+    file_.reset();
+    device_.reset();
+  }
+
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<const MappedFile> file_;
 };
 
 class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
@@ -248,7 +297,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Device",
                        {InstanceMethod<&DeviceObject::allocate>("allocate"), InstanceMethod<&DeviceObject::load>("load"),
-                        InstanceMethod<&DeviceObject::read_files>("readFiles"), InstanceMethod<&DeviceObject::resizer>("resizer"), InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
+                        InstanceMethod<&DeviceObject::read_files>("readFiles"), InstanceMethod<&DeviceObject::map_file>("mapFile"), InstanceMethod<&DeviceObject::resizer>("resizer"), InstanceMethod<&DeviceObject::describe>("describe"), InstanceMethod<&DeviceObject::close>("close")});
   }
 
   // new Device({ plugin?: string, index: number, threads: number, urgent: boolean })
@@ -336,6 +385,30 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     return promise;
   }
 
+  // mapFile(fd, name) → Promise<MappedFile>; the file must stay open until then.
+  Napi::Value map_file(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!device_) return reject(env, invalid("Expected an open device but received one that is closed"));
+    if (threads_ == 0) return reject(env, error(StatusCode::unsupported, "Expected a CPU device for a mapped file but received another kind"));
+    const int32_t fd = info[0].As<Napi::Number>().Int32Value();
+    const std::string name = info[1].As<Napi::String>();
+    auto device = device_;
+    auto file = std::make_shared<std::shared_ptr<const MappedFile>>();
+    auto [promise, done] = data_of(env).completions->start([device, file](Napi::Env e, Napi::Promise::Deferred deferred, const Status&) {
+      const Napi::Object object = data_of(e).mapped_file.New({});
+      MappedFileObject::Unwrap(object)->attach(device, std::move(*file));
+      deferred.Resolve(object);
+    });
+    device->submit(
+        [file, fd, name] {
+          Status status;
+          *file = MappedFile::open(fd, name, &status);
+          return status;
+        },
+        std::move(done));
+    return promise;
+  }
+
   // readFiles([{ buffer, fd, offset, count, stored, scale, rounds, narrow, byteOffset }]) → Promise<{ read, element } | undefined>: the
   // first of them that did not give what it should, with an element that is not finite, or −1 when the file ended too soon.
   Napi::Value read_files(const Napi::CallbackInfo& info) {
@@ -399,6 +472,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(data);
   data->completions = std::make_unique<Completions>(env);
   data->buffer = Napi::Persistent(BufferObject::define(env));
+  data->mapped_file = Napi::Persistent(MappedFileObject::define(env));
   data->program = Napi::Persistent(ProgramObject::define(env));
   data->resizer = Napi::Persistent(ResizerObject::define(env));
   exports.Set("Device", DeviceObject::define(env));

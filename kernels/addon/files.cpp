@@ -31,6 +31,11 @@ Status FileReads::add(const Device& device, std::shared_ptr<Memory> memory, cons
     return invalid("Expected a range inside the buffer for the elements of a file");
   }
   read.stored = static_cast<cpu::Stored>(stored);
+  read.is_there = memory->file() != nullptr;
+  const bool is_stored = read.stored == (read.target == DType::bf16 ? cpu::Stored::bf16 : cpu::Stored::f32) && (read.target == DType::bf16 || !read.rounds);
+  if (read.is_there && (read.scale != 1.0f || !is_stored)) {
+    return invalid("Expected elements of a mapped file to be wanted as they are stored");
+  }
   read.to = static_cast<char*>(memory->data()) + at;
   reads_.push_back(read);
   memory_.push_back(std::move(memory));
@@ -38,7 +43,16 @@ Status FileReads::add(const Device& device, std::shared_ptr<Memory> memory, cons
 }
 
 Status FileReads::read(const Device& device) {
-  return device.has_own_memory() ? read_staged(device) : cpu::read_weights(device.threads(), reads_, &result_);
+  if (device.has_own_memory()) return read_staged(device);
+  std::vector<const MappedFile*> files;
+  for (const auto& memory : memory_) {
+    const MappedFile* file = memory->file();
+    if (file != nullptr && std::find(files.begin(), files.end(), file) == files.end()) files.push_back(file);
+  }
+  if (!files.empty()) MappedFile::arm();
+  Status status = cpu::read_weights(device.threads(), reads_, &result_);
+  for (size_t i = 0; status.ok() && i < files.size(); ++i) status = files[i]->check();
+  return status;
 }
 
 Status FileReads::read_staged(const Device& device) {

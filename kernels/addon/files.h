@@ -11,10 +11,11 @@
 
 namespace krait::addon {
 
-// The reads of one call. They keep the memory that they write to.
+// The reads of one call. They keep the memory that they write to, or look at.
 class FileReads {
  public:
-  // { fd, offset, count, stored, scale, rounds, narrow, byteOffset }; null memory is a closed buffer.
+  // { fd, offset, count, stored, scale, rounds, narrow, byteOffset }; null memory is a closed buffer. In memory of a mapped file the
+  // elements are there already, as they are stored: they are only looked at.
   Status add(const Device& device, std::shared_ptr<Memory> memory, const Napi::Object& options);
   // On the executor thread.
   Status read(const Device& device);

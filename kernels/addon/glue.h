@@ -29,6 +29,8 @@ inline const char* code_name(StatusCode code) {
       return "CANCELLED";
     case StatusCode::unsupported:
       return "UNSUPPORTED";
+    case StatusCode::file_changed:
+      return "FILE_CHANGED";
   }
   return "DEVICE_FAILED";
 }
@@ -133,6 +135,7 @@ inline Napi::ArrayBuffer to_array_buffer(Napi::Env env, const std::shared_ptr<St
 struct AddonData {
   std::unique_ptr<Completions> completions;
   Napi::FunctionReference buffer;
+  Napi::FunctionReference mapped_file;
   Napi::FunctionReference program;
   Napi::FunctionReference resizer;
 };

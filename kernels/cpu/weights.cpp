@@ -198,9 +198,11 @@ Outcome read_block(const WeightRead& read, const Block& block, KeptMemory& stage
     const int64_t count = std::min(kPieceBytes / size, block.count - done);
     char* out = static_cast<char*>(read.to) + from * dtype_size(read.target);
     void* in = is_direct ? out : staged.reserve(kPieceBytes);
-    outcome.fault = ENOMEM;
-    outcome.got = in == nullptr ? Got::failed : read_all(read.fd, in, count * size, read.offset + from * size, &outcome.fault);
-    if (outcome.got != Got::all) return outcome;
+    if (!read.is_there) {
+      outcome.fault = ENOMEM;
+      outcome.got = in == nullptr ? Got::failed : read_all(read.fd, in, count * size, read.offset + from * size, &outcome.fault);
+      if (outcome.got != Got::all) return outcome;
+    }
     const bool good = is_direct ? HWY_DYNAMIC_DISPATCH(AllFinite)(in, count * size, read.target == DType::bf16)
                                 : HWY_DYNAMIC_DISPATCH(ConvertBlock)(read.stored, in, count, read.scale, read.rounds, read.target, out);
     if (!good) {

@@ -24,6 +24,7 @@ struct WeightRead {
   bool rounds = false;  // to bf16, also where float32 is wanted
   DType target = DType::f32;  // or bf16
   void* to = nullptr;         // at a multiple of the target's size
+  bool is_there = false;      // `to` has the elements already, as they are stored: they are only looked at
 };
 
 // The first read that did not give what it should; −1 when all did.

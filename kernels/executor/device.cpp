@@ -26,7 +26,16 @@ int64_t host_capacity(int64_t bytes) {
 
 Memory::Memory(std::shared_ptr<Device> device, void* data, int64_t bytes) : device_(std::move(device)), data_(data), bytes_(bytes) {}
 
-Memory::~Memory() { device_->release(data_); }
+Memory::Memory(std::shared_ptr<Device> device, std::shared_ptr<const MappedFile> file, int64_t offset, int64_t bytes)
+    : device_(std::move(device)), data_(const_cast<char*>(file->data()) + offset), bytes_(bytes), file_(std::move(file)) {}
+
+Memory::~Memory() {
+  if (file_ != nullptr) {
+    device_->release(std::move(file_));
+  } else {
+    device_->release(data_);
+  }
+}
 
 Staging::Staging(int64_t bytes) : data_(std::aligned_alloc(64, static_cast<size_t>((bytes + 64) / 64 * 64))), bytes_(bytes) {
   if (data_ == nullptr) throw std::bad_alloc();
@@ -95,6 +104,13 @@ void Device::release(void* data) {
   }
   // The thread is gone and the context with it; only plain memory is left to free.
   table_->release(nullptr, data);
+}
+
+void Device::release(std::shared_ptr<const MappedFile> file) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (finished_) return;
+  unused_files_.push_back(std::move(file));
+  wake_.notify_one();
 }
 
 std::shared_ptr<Staging> Device::stage(int64_t bytes) {
@@ -196,7 +212,15 @@ void Device::loop() {
   };
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [&] { return running || !jobs_.empty() || !garbage_.empty() || closing_; });
+    wake_.wait(lock, [&] { return running || !jobs_.empty() || !garbage_.empty() || !unused_files_.empty() || closing_; });
+    if (!unused_files_.empty()) {
+      std::vector<std::shared_ptr<const MappedFile>> files;
+      files.swap(unused_files_);
+      lock.unlock();
+      files.clear();
+      lock.lock();
+      continue;
+    }
     if (!garbage_.empty()) {
       std::vector<void*> garbage;
       garbage.swap(garbage_);

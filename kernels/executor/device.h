@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "krait/backend.h"
+#include "mapped_file.h"
 #include "program.h"
 
 namespace krait {
@@ -22,6 +23,8 @@ class Device;
 class Memory {
  public:
   Memory(std::shared_ptr<Device> device, void* data, int64_t bytes);
+  // Bytes of a mapped file: they can only be read.
+  Memory(std::shared_ptr<Device> device, std::shared_ptr<const MappedFile> file, int64_t offset, int64_t bytes);
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -29,11 +32,14 @@ class Memory {
   const Device* device() const { return device_.get(); }
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
+  // Null where it can be written to.
+  const MappedFile* file() const { return file_.get(); }
 
  private:
   std::shared_ptr<Device> device_;
   void* data_;
   int64_t bytes_;
+  std::shared_ptr<const MappedFile> file_;
 };
 
 // Host bytes on their way in or out; 64-byte aligned. Those of `Device::stage` are pinned where the device has pinned memory.
@@ -80,6 +86,8 @@ class Device : public std::enable_shared_from_this<Device> {
 
   std::shared_ptr<Memory> allocate(int64_t bytes, Status* status);
   void release(void* data);
+  // Unmapping takes as long as there are pages: not on the thread of whoever lets go.
+  void release(std::shared_ptr<const MappedFile> file);
 
   // Host bytes to copy from or to this device. Pinned memory is slow to get, so what was given back is used again.
   std::shared_ptr<Staging> stage(int64_t bytes);
@@ -114,6 +122,7 @@ class Device : public std::enable_shared_from_this<Device> {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   std::vector<void*> garbage_;
+  std::vector<std::shared_ptr<const MappedFile>> unused_files_;
   std::multimap<int64_t, void*> idle_host_;  // by capacity
   int64_t idle_host_bytes_ = 0;
   int64_t host_bytes_ = 0;  // the idle ones among them

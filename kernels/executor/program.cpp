@@ -112,6 +112,23 @@ Status read_node(Reader& in, Program* program) {
   return {};
 }
 
+void find_writes(Program* program) {
+  program->writes.assign(static_cast<size_t>(program->buffer_count), false);
+  const auto mark = [&](int64_t value) {
+    const int32_t buffer = program->values[static_cast<size_t>(value)].buffer;
+    if (buffer >= 0) program->writes[static_cast<size_t>(buffer)] = true;
+  };
+  for (const BindingInfo& binding : program->bindings) {
+    if (binding.kind == BindingKind::state) mark(binding.value);
+  }
+  for (const NodeInfo& node : program->nodes) {
+    const OpSignature& op = kOps[node.op];
+    for (int32_t i = 0; i < op.operand_count; ++i) {
+      if (node.operands[static_cast<size_t>(i)] >= 0 && (op.operands[i].is_output || op.operands[i].is_inout)) mark(node.operands[static_cast<size_t>(i)]);
+    }
+  }
+}
+
 // Binds the letters of a node's operands to sizes and compares.
 Status check_node(const NodeInfo& node, const std::vector<Tensor>& tensors) {
   const OpSignature& op = kOps[node.op];
@@ -318,6 +335,7 @@ Status decode_program(const void* bytes, int64_t size, Program* program) {
     if (!status.ok()) return status;
   }
   if (!in.finished()) return bad("too few or too many words");
+  find_writes(program);
 
   std::vector<int64_t> capacities;
   for (const SymbolInfo& symbol : program->symbols) capacities.push_back(symbol.capacity);

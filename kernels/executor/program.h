@@ -61,6 +61,7 @@ struct Program {
   std::vector<ValueInfo> values;
   std::vector<BindingInfo> bindings;
   std::vector<NodeInfo> nodes;
+  std::vector<bool> writes;  // of every bound buffer, whether it is a state or an op gives a result in it
 };
 
 // Reads and checks a program; at symbol capacities every operand must lie inside its storage and agree with its op's record.

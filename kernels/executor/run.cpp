@@ -39,9 +39,31 @@ class Run {
           return error(StatusCode::invalid_argument, "Expected at least %lld bytes for bound buffer %d but received %lld",
                        static_cast<long long>(value.storage_bytes), value.buffer, static_cast<long long>(memory->bytes()));
         }
+        if (memory->file() != nullptr) {
+          if (program_.writes[static_cast<size_t>(value.buffer)]) {
+            return error(StatusCode::invalid_argument, "Expected memory that can be written to for bound buffer %d but received that of a mapped file",
+                         value.buffer);
+          }
+          if (reinterpret_cast<uintptr_t>(memory->data()) % static_cast<uintptr_t>(dtype_size(value.dtype)) != 0) {
+            return error(StatusCode::invalid_argument, "Expected a multiple of the element's size for the place of bound buffer %d in its file but received another",
+                         value.buffer);
+          }
+          add_file(memory->file());
+        }
         base = static_cast<char*>(memory->data());
       }
       shapes_.tensors[i].data = base + value.offset;
+    }
+    if (!files_.empty()) MappedFile::arm();
+    // States stay as they are when the weights are wrong from the start.
+    return check_files();
+  }
+
+  // What was computed from mapped files, if they are those that were mapped.
+  Status check_files() const {
+    for (const MappedFile* file : files_) {
+      const Status status = file->check();
+      if (!status.ok()) return status;
     }
     return {};
   }
@@ -167,6 +189,12 @@ class Run {
   }
 
  private:
+  // Buffers of one file mostly follow each other.
+  void add_file(const MappedFile* file) {
+    if (!files_.empty() && files_.back() == file) return;
+    if (std::find(files_.begin(), files_.end(), file) == files_.end()) files_.push_back(file);
+  }
+
   bool stopped() const { return request_.cancel->load(std::memory_order_relaxed) || loaded_.device->cancelled(); }
   static Status cancelled() { return error(StatusCode::cancelled, "Expected the run to finish but received a cancellation"); }
 
@@ -176,6 +204,7 @@ class Run {
   const krait_backend_table& table_;
   void* context_;
   Shapes shapes_;
+  std::vector<const MappedFile*> files_;
 };
 
 }  // namespace
@@ -215,6 +244,7 @@ Device::Finish launch_program(LoadedProgram& loaded, const RunRequest& request) 
   void* context = loaded.device->context();
   if (table.checkpoint == nullptr) {
     status = run.finish(status);
+    if (status.ok()) status = run.check_files();
     return [status] { return status; };
   }
   // Even after an error: nothing may still be running on memory that is about to be given away.
@@ -255,6 +285,7 @@ Status measure_program(LoadedProgram& loaded, const RunRequest& request, Measure
       measurement->times.push_back(table.elapsed(loaded.device->context(), r * stride + m, r * stride + m + 1, &status));
     }
   }
+  if (status.ok()) status = run.check_files();
   return status;
 }
 

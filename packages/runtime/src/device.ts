@@ -3,7 +3,14 @@ import { type Closable, EnvironmentError, expected, parseOptions, type TypedArra
 import type { Graph } from "@krait/graph";
 import { z } from "zod";
 import { fromNative } from "./from-native.js";
-import { inspectCuda, loadAddon, type NativeBuffer, type NativeDevice, type ResizeTaps } from "./native.js";
+import {
+  inspectCuda,
+  loadAddon,
+  type NativeBuffer,
+  type NativeDevice,
+  type NativeMappedFile,
+  type ResizeTaps,
+} from "./native.js";
 import { type LoadOptions, loadProgram, type Program } from "./program.js";
 import { openResizer, type PictureResizer } from "./resizer.js";
 
@@ -25,7 +32,7 @@ const PIECE_BYTES = 2 ** 22;
 /** Dtypes that weights may be stored in, in the order of the native side. */
 const storedDtypes = ["f32", "bf16", "f16", "f64"] as const;
 
-/** Elements of an open file that become elements of a buffer. */
+/** Elements of an open file that become elements of a buffer. A buffer of a `MappedFile` has them: they are only looked through. */
 export interface FileRead {
   /** Must stay open until the read is done. */
   fd: number;
@@ -98,6 +105,42 @@ export class DeviceBuffer implements Closable {
   }
 }
 
+/**
+ * A file that is read where it is mapped: its buffers take no memory beside the system's cache of the file, and cannot be written to.
+ * Whoever cuts the file or writes to it makes what reads the buffers fail with `InputError` (FILE_CHANGED), for good; a file that is
+ * replaced under its name stays mapped as it was. A program that writes through a shared mapping of its own may go unseen until the
+ * system writes its pages back.
+ */
+export class MappedFile implements Closable {
+  /** @internal */
+  constructor(
+    private readonly native: NativeMappedFile,
+    private readonly device: NativeDevice,
+  ) {}
+
+  get bytes(): number {
+    return this.native.bytes;
+  }
+
+  /** Bytes of the file as memory of the device. Throws `UsageError` (INVALID_RUN) for bytes that it does not have. */
+  buffer(offset: number, bytes: number): DeviceBuffer {
+    try {
+      return new DeviceBuffer(this.native.buffer(offset, bytes), this.device);
+    } catch (error) {
+      throw fromNative(error, "a buffer of a mapped file");
+    }
+  }
+
+  /** Makes no more buffers; the file stays mapped as long as one of its buffers is open. */
+  close(): void {
+    this.native.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+}
+
 /** One device with its executor thread. Jobs run in the order they were given; nothing blocks the event loop. */
 export class Device implements Closable {
   private closed: Promise<void> | undefined;
@@ -138,10 +181,24 @@ export class Device implements Closable {
   }
 
   /**
+   * Maps an open file on a CPU device; the handle may be closed afterwards.
+   *
+   * @param name of the file, for messages
+   * @throws EnvironmentError (UNSUPPORTED) on other devices, and where the system or the file does not allow it
+   */
+  async mapFile(fd: number, name: string): Promise<MappedFile> {
+    const native = await this.native
+      .mapFile(fd, name)
+      .catch((e: unknown) => Promise.reject(fromNative(e, "mapping a file")));
+    return new MappedFile(native, this.native);
+  }
+
+  /**
    * Reads elements of files into buffers of this device, on its own threads: they never pass through JavaScript. After a fault, what the
    * buffers hold is undefined.
    *
    * @throws EnvironmentError (DEVICE_FAILED) when the system cannot read a file
+   * @throws InputError (FILE_CHANGED) when a mapped file is no longer as it was
    * @throws UsageError (INVALID_RUN) for elements outside of their buffer
    */
   async readFiles(reads: readonly FileRead[]): Promise<FileFault | undefined> {

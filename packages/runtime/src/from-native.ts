@@ -1,4 +1,4 @@
-import { AbortedError, EnvironmentError, InternalError, KraitError, UsageError } from "@krait/core";
+import { AbortedError, EnvironmentError, InputError, InternalError, KraitError, UsageError } from "@krait/core";
 
 /** An error of the native side as one of ours; `what` names the work. */
 export function fromNative(error: unknown, what: string): Error {
@@ -17,6 +17,11 @@ export function fromNative(error: unknown, what: string): Error {
       return new UsageError(`${message} (${what})`, {
         ...details,
         hint: "Check the sizes and indices passed to the run.",
+      });
+    case "FILE_CHANGED":
+      return new InputError(`${message} (${what})`, {
+        ...details,
+        hint: 'Load the model again. Where files are written to while models run, load it with weights: "copied".',
       });
     case "UNSUPPORTED":
       return new EnvironmentError(`${message}`, { ...details, hint: "`krait doctor` says what this machine can do." });

@@ -5,6 +5,7 @@ export {
   deviceOptionsSchema,
   type FileFault,
   type FileRead,
+  MappedFile,
   openDevice,
 } from "./device.js";
 export { inspectCuda, loadAddon, locateNative, type PluginReport, type ResizeTaps } from "./native.js";

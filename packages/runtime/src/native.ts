@@ -28,6 +28,8 @@ export interface PolyphaseAt {
 export interface NativeDevice {
   allocate(bytes: number): Promise<NativeBuffer>;
   load(program: ArrayBuffer): Promise<NativeProgram>;
+  /** CPU devices only; the file must be open until the promise settles. */
+  mapFile(fd: number, name: string): Promise<NativeMappedFile>;
   /** The first of the reads with an element that is not finite, or −1 where the file ended too soon. */
   readFiles(reads: NativeFileRead[]): Promise<{ read: number; element: number } | undefined>;
   /** CPU devices only. */
@@ -57,6 +59,12 @@ export interface NativeBuffer {
   write(data: ArrayBufferView, offset: number): Promise<void>;
   read(into: ArrayBufferView, offset: number): Promise<void>;
   fill(byte: number, offset: number, bytes: number): Promise<void>;
+  close(): void;
+}
+
+export interface NativeMappedFile {
+  readonly bytes: number;
+  buffer(offset: number, bytes: number): NativeBuffer;
   close(): void;
 }
 

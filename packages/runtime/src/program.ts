@@ -97,7 +97,8 @@ export class Program implements Closable {
 
   /**
    * Runs once and returns the outputs, each shaped by the symbols' values. Inputs are copied before the call returns.
-   * Throws `UsageError` for missing or wrongly sized inputs, `AbortedError` when the signal fires.
+   * Throws `UsageError` for missing or wrongly sized inputs, `AbortedError` when the signal fires, `InputError` (FILE_CHANGED) when a
+   * mapped file that it reads is no longer as it was.
    */
   async run(options: RunOptions): Promise<Record<string, TypedArray>> {
     const { signal } = options;

@@ -69,6 +69,7 @@ enum class StatusCode : int32_t {
   device = 4,
   cancelled = 5,
   unsupported = 6,
+  file_changed = 7,  // a file that a run read where it is mapped
 };
 
 // A result with its sentence. Plain data, because it crosses the border between two shared libraries.
