@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { loadCaseTables, runCase, tableCases, uncovered } from "../src/conformance/index.js";
+import { loadCaseTables, placeInFile, runCase, tableCases, uncovered } from "../src/conformance/index.js";
 import { type Device, inspectCuda, openDevice } from "../src/index.js";
 
 const seed = Number(process.env.KRAIT_SEED ?? Date.now() % 2 ** 31);
@@ -36,3 +36,21 @@ for (const { kind, dtypes, available } of devices) {
     }
   });
 }
+
+describe(`ops whose weights lie in a file, seed ${seed}`, () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openDevice({ device: "cpu" });
+  });
+  afterAll(() => device.close());
+  for (const dtype of ["f32", "bf16"] as const) {
+    test.each(tables.map((table) => [table.op, table] as const))(`%s ${dtype}`, async (op, table) => {
+      const failures: string[] = [];
+      for (const one of tableCases(table, seed)) {
+        const result = await runCase(device, op, one, dtype, placeInFile(device));
+        if (result.failure) failures.push(`${result.name}: ${result.failure}`);
+      }
+      expect(failures).toEqual([]);
+    });
+  }
+});

@@ -65,7 +65,12 @@ export interface Built {
   /** Host data of inputs, parameters and states as the reference sees it: already rounded to the dtype. */
   data: Record<string, Float64Array>;
   dtypes: Record<string, DType>;
+  /** Whether operands that could be weights are parameters. */
+  asWeights?: boolean;
 }
+
+/** Where the operands lie that could be a model's weights: those that no op writes and whose shape no symbol bears on. */
+export type Placement = (data: TypedArray) => Promise<DeviceBuffer>;
 
 export const round = (dtype: DType, x: number) =>
   dtype === "bf16" ? fromBf16(toBf16(x)) : dtype === "f32" ? Math.fround(x) : x;
@@ -77,9 +82,9 @@ function kernelOp(name: string): Op {
 }
 
 /** A program of one op, or two, around a case. */
-function build(op: Op, test: OpCase, float: "f32" | "bf16"): Built {
+function build(op: Op, test: OpCase, float: "f32" | "bf16", asWeights: boolean): Built {
   const graph = new Graph(`${op.name} ${test.name}`);
-  const built: Built = { graph, symbols: { ...test.symbols }, data: {}, dtypes: {} };
+  const built: Built = { graph, symbols: { ...test.symbols }, data: {}, dtypes: {}, asWeights };
   // A capacity above the value, so that a kernel which confuses the two is caught.
   for (const [name, value] of Object.entries(built.symbols)) graph.symbol(name, value + 3);
   const { behind } = test;
@@ -94,7 +99,7 @@ function build(op: Op, test: OpCase, float: "f32" | "bf16"): Built {
 
 /** Calls an op with a case's operands, whose names in the program get the prefix, and with `given` values; its results are outputs if `shown`. */
 function addOp(
-  { graph, symbols, data, dtypes }: Built,
+  { graph, symbols, data, dtypes, asWeights }: Built,
   op: Op,
   test: Pick<OpCase, "inputs" | "attributes" | "wide">,
   float: "f32" | "bf16",
@@ -126,7 +131,9 @@ function addOp(
     const declare = () => {
       if (operand.inout) return graph.state(name, dtype, shape);
       if (operandName === "cuSeqlens") return graph.cuSeqlens(name, minusOne(shape[0]!), symbolOf.get("T")!);
-      return isWide ? narrow(graph, name, dtype, shape, stored.shape[1]!) : graph.input(name, dtype, shape);
+      if (isWide) return narrow(graph, name, dtype, shape, stored.shape[1]!);
+      const isWeight = asWeights && variable !== "P" && !isInteger(dtype) && shape.every((d) => typeof d === "number");
+      return isWeight ? graph.parameter(name, dtype, shape) : graph.input(name, dtype, shape);
     };
     values[operandName] = declare();
   }
@@ -141,6 +148,7 @@ function addOp(
 
 const pixelDType = (t: CaseTensor): DType =>
   t.data.every((v) => Number.isInteger(v) && v >= 0 && v < 256) ? "u8" : "f32";
+const isInteger = (dtype: DType) => dtype !== "f32" && dtype !== "bf16";
 const graphDim = (symbol: Dim, plus: number): Dim => Expr.of(symbol).plus(plus);
 const minusOne = (dim: Dim): Dim => (typeof dim === "number" ? dim - 1 : Expr.of(dim).plus(-1));
 
@@ -185,21 +193,27 @@ export function relativeRms(a: ArrayLike<number>, b: ArrayLike<number>): number 
   return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
 }
 
-/** Runs one case on the device and compares outputs, states and guards with the float64 reference. */
+/**
+ * Runs one case on the device and compares outputs, states and guards with the float64 reference.
+ *
+ * @param place puts operands that could be weights into memory of its choice; a case without any is not run
+ */
 export async function runCase(
   device: Device,
   opName: string,
   test: OpCase,
   dtype: "f32" | "bf16",
+  place?: Placement,
 ): Promise<CaseResult> {
   const op = kernelOp(opName);
   const bound = test.bounds?.[dtype] ?? commonBounds[dtype];
   const result: CaseResult = { op: opName, name: test.name, dtype, error: 0, bound };
   try {
-    const built = build(op, test, dtype);
+    const built = build(op, test, dtype, place !== undefined);
+    if (place && ![...built.graph.bindings.values()].some((v) => v.binding?.kind === "parameter")) return result;
     const oracle = interpret(built.graph, built.symbols, built.data);
     // Guards keep every value's memory apart; here it is to be shared.
-    const got = await runOnDevice(device, built, test.behind?.alone ? 0 : GUARD_BYTES);
+    const got = await runOnDevice(device, built, test.behind?.alone ? 0 : GUARD_BYTES, place);
     if (got.breach) return { ...result, error: Number.POSITIVE_INFINITY, failure: got.breach };
     const compare = (name: string, a: Float64Array, b: ReferenceTensor) => {
       const error = relativeRms(a, b.data);
@@ -227,9 +241,11 @@ export async function runOnDevice(
   device: Device,
   { graph, symbols, data, dtypes }: Built,
   guardBytes = GUARD_BYTES,
+  place?: Placement,
 ): Promise<DeviceResult> {
   const program = await device.load(graph, { guardBytes });
   const stateBuffers: Record<string, DeviceBuffer> = {};
+  const weights: Record<string, DeviceBuffer> = {};
   try {
     // Whatever no kernel writes stays a NaN, and whatever is written beyond an end can be seen.
     const arena = program.arena();
@@ -242,12 +258,16 @@ export async function runOnDevice(
         inputs[name] = host;
         continue;
       }
+      if (place && value.binding!.kind === "parameter") {
+        weights[name] = await place(host);
+        continue;
+      }
       const buffer = await device.allocate(host.byteLength + 2 * GUARD_BYTES);
       await buffer.fill(0xff);
       await buffer.write(host);
       stateBuffers[name] = buffer;
     }
-    program.bind(stateBuffers);
+    program.bind({ ...stateBuffers, ...weights });
     const raw = await program.run({ symbols, inputs });
     const outputs: Record<string, Float64Array> = {};
     for (const [name, array] of Object.entries(raw)) outputs[name] = fromDevice(graph.bindings.get(name)!.dtype, array);
@@ -263,7 +283,7 @@ export async function runOnDevice(
     return breach ? { outputs, states, breach } : { outputs, states };
   } finally {
     program.close();
-    for (const buffer of Object.values(stateBuffers)) buffer.close();
+    for (const buffer of [...Object.values(stateBuffers), ...Object.values(weights)]) buffer.close();
   }
 }
 

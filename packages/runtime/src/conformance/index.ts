@@ -12,6 +12,7 @@ export {
   type CaseResult,
   commonBounds,
   loadCaseTables,
+  type Placement,
   relativeRms,
   round,
   runCase,
@@ -19,3 +20,4 @@ export {
   tableCases,
   uncovered,
 } from "./harness.js";
+export { placeInFile } from "./place-in-file.js";
