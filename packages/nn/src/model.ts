@@ -10,8 +10,7 @@ import {
 } from "@krait/core";
 import { capacityBytes, type Dim, encode, Graph, plan, type Value, verify } from "@krait/graph";
 import type { Device, DeviceBuffer, Program } from "@krait/runtime";
-import { allBuffers } from "./all-buffers.js";
-import type { LoadableWeights } from "./checkpoints/index.js";
+import type { LoadableWeights, WeightPlacement } from "./checkpoints/index.js";
 import { type StateSpec, stateDType, stateShape } from "./layers/index.js";
 import { type Choices, checkChoices, chosenOf, declareRouting, givenInputs, type RoutedLayer } from "./routing.js";
 import type { Session } from "./session.js";
@@ -33,6 +32,8 @@ export interface ModelOptions {
    * pages. Without it such a model runs whole sequences and opens no sessions. States that do not grow need none.
    */
   contextTokens?: number | undefined;
+  /** Where weights out of files lie on the CPU, `mapped` when absent. */
+  weights?: WeightPlacement | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -176,7 +177,7 @@ export class Model implements Closable {
     options: ModelOptions = {},
   ): Promise<Model> {
     const { dtype = "f32", maxTokens = 2048, maxSequences = 16, slots = 4, contextTokens, signal } = options;
-    const { graph, tensors } = buildProgram(name, blueprint, build, options);
+    const { graph } = buildProgram(name, blueprint, build, options);
 
     const weights: DeviceBuffer[] = [];
     let pool: StatePool | undefined;
@@ -185,11 +186,10 @@ export class Model implements Closable {
       const buffers: Record<string, DeviceBuffer> = {};
       let loading: Promise<void> | undefined;
       if ("load" in source) {
-        const sizes = blueprint.parameters.map((spec) => capacityBytes(tensors.get(spec.name)!));
-        weights.push(...(await allBuffers(sizes.map((bytes) => device.allocate(bytes)))));
-        const targets = blueprint.parameters.map((spec, i) => ({ spec, into: weights[i]! }));
-        for (const { spec, into } of targets) buffers[spec.name] = into;
-        loading = source.load(device, targets, dtype, signal);
+        const placed = await source.load(device, blueprint.parameters, { dtype, placement: options.weights, signal });
+        weights.push(...placed.buffers);
+        for (const [i, { name }] of blueprint.parameters.entries()) buffers[name] = placed.buffers[i]!;
+        loading = placed.loaded;
       } else {
         for await (const { spec, data } of readWeights(source, blueprint.parameters, dtype, signal)) {
           buffers[spec.name] = await device.upload(data);

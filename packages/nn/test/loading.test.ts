@@ -3,7 +3,7 @@ import { mkdtemp, open, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Device, type DeviceBuffer, openDevice } from "@krait/runtime";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type ModelFolder, mapWeights, openModelFolder } from "../src/checkpoints/index.js";
 
 // Three tensors of 80 MB: more than goes to the device in one call, and more than a process needs for itself.
@@ -58,71 +58,69 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function load(signal?: AbortSignal): Promise<void> {
+async function load(placement: "mapped" | "copied", signal?: AbortSignal): Promise<void> {
   const weights = await mapWeights(files, tensors);
-  for (const _ of specs) buffers.push(await device.allocate(2 * COUNT));
-  await weights.load(
-    device,
-    specs.map((spec, i) => ({ spec, into: buffers[i]! })),
-    "bf16",
-    signal,
-  );
+  const placed = await weights.load(device, specs, { dtype: "bf16", placement, signal });
+  buffers.push(...placed.buffers);
+  await placed.loaded;
 }
 
-test("the bits of the file arrive, the last ones too", async () => {
-  const marks = [0, 1, 131_072, 1_048_575, 1_048_576, 20_000_000, COUNT - 1];
-  for (const name of names) for (const i of marks) await put(name, i, 0x3f81 + (i % 100));
-  await reopened();
-  await load();
-  for (const buffer of buffers) {
-    const held = await buffer.read(new Uint16Array(COUNT));
-    const set: number[] = [];
-    for (let i = 0; i < COUNT; i++) if (held[i] !== 0) set.push(i);
-    expect(set).toEqual(marks);
-    for (const i of marks) expect(held[i]).toBe(0x3f81 + (i % 100));
-  }
-});
+describe.each(["mapped", "copied"] as const)("%s", (placement) => {
+  test("the bits of the file arrive, the last ones too", async () => {
+    const marks = [0, 1, 131_072, 1_048_575, 1_048_576, 20_000_000, COUNT - 1];
+    for (const name of names) for (const i of marks) await put(name, i, 0x3f81 + (i % 100));
+    await reopened();
+    await load(placement);
+    for (const buffer of buffers) {
+      const held = await buffer.read(new Uint16Array(COUNT));
+      const set: number[] = [];
+      for (let i = 0; i < COUNT; i++) if (held[i] !== 0) set.push(i);
+      expect(set).toEqual(marks);
+      for (const i of marks) expect(held[i]).toBe(0x3f81 + (i % 100));
+    }
+  });
 
-test("a number that is not finite is told with its tensor, in whichever part of the load it comes", async () => {
-  await put("c", COUNT - 2, 0x7fc0);
-  await reopened();
-  await expect(load()).rejects.toMatchObject({
-    code: "WEIGHT_NOT_FINITE",
-    message: expect.stringMatching(`tensor c .*element ${COUNT - 2}\\b`),
+  test("a number that is not finite is told with its tensor, in whichever part of the load it comes", async () => {
+    await put("c", COUNT - 2, 0x7fc0);
+    await reopened();
+    await expect(load(placement)).rejects.toMatchObject({
+      code: "WEIGHT_NOT_FINITE",
+      message: expect.stringMatching(`tensor c .*element ${COUNT - 2}\\b`),
+    });
+  });
+
+  test("a file that is cut while its last tensors are still to come is told", async () => {
+    // Listened to before the cut: the load may hear of it sooner than this test.
+    const told = expect(load(placement)).rejects.toMatchObject({ code: "FILE_CHANGED", hint: expect.any(String) });
+    await truncate(path, placeOf("c", 3));
+    await told;
+  });
+
+  test("a signal ends the load between two calls", async () => {
+    const controller = new AbortController();
+    const readFiles = device.readFiles.bind(device);
+    let calls = 0;
+    device.readFiles = (reads) => {
+      calls++;
+      controller.abort();
+      return readFiles(reads);
+    };
+    try {
+      await expect(load(placement, controller.signal)).rejects.toMatchObject({ kind: "aborted" });
+    } finally {
+      device.readFiles = readFiles;
+    }
+    expect(calls).toBeLessThan(names.length);
   });
 });
 
-test("a file that is cut while its last tensors are still to come is told", async () => {
-  // Listened to before the cut: the load may hear of it sooner than this test.
-  const told = expect(load()).rejects.toMatchObject({ code: "FILE_CHANGED", hint: expect.any(String) });
-  await truncate(path, placeOf("c", 3));
-  await told;
-});
-
-test("a signal ends the load between two calls", async () => {
-  const controller = new AbortController();
-  const readFiles = device.readFiles.bind(device);
-  let calls = 0;
-  device.readFiles = (reads) => {
-    calls++;
-    controller.abort();
-    return readFiles(reads);
-  };
-  try {
-    await expect(load(controller.signal)).rejects.toMatchObject({ kind: "aborted" });
-  } finally {
-    device.readFiles = readFiles;
-  }
-  expect(calls).toBeLessThan(names.length);
-});
-
-test("a load takes the memory of the weights, and closing gives it back", async () => {
-  await load();
+test("a load that copies takes the memory of the weights, and closing gives it back", async () => {
+  await load("copied");
   for (const buffer of buffers.splice(0)) buffer.close();
   await device.zeros(1); // behind the frees
   const weights = 2 * COUNT * names.length;
   const before = process.memoryUsage.rss();
-  await load();
+  await load("copied");
   expect(process.memoryUsage.rss() - before).toBeLessThan(weights + 50e6);
   for (const buffer of buffers.splice(0)) buffer.close();
   await device.zeros(1);

@@ -24,6 +24,8 @@ const loadSchema = z.strictObject({
   device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
   threads: z.int().positive().max(1024).optional(),
   dtype: z.enum(["f32", "bf16"]).default("f32"),
+  /** Where weights lie on the CPU: `mapped` runs them in their files, which nobody may write to then; `copied` in memory of its own. */
+  weights: z.enum(["mapped", "copied"]).default("mapped"),
   /** Tokens that attention layers keep keys and values for; models without attention have no limit. */
   contextTokens: z
     .int()
@@ -210,7 +212,18 @@ export async function loadLanguageModel(
   options: LoadLanguageModelOptions = {},
 ): Promise<LanguageModel> {
   const parsed = parseOptions(loadSchema, options, "loadLanguageModel()");
-  const { device: kind, threads, dtype, contextTokens, chunkTokens, slots, tokenizer: name, media, signal } = parsed;
+  const {
+    device: kind,
+    threads,
+    dtype,
+    weights,
+    contextTokens,
+    chunkTokens,
+    slots,
+    tokenizer: name,
+    media,
+    signal,
+  } = parsed;
   const tokenizer =
     name === "bytes"
       ? await createTextTokenizer({ kind: "bytes", limits: defaultLimits })
@@ -219,6 +232,7 @@ export async function loadLanguageModel(
   try {
     const model = await loadCausalModel(device, folder, {
       dtype,
+      weights,
       contextTokens,
       maxTokens: Math.max(chunkTokens, slots),
       maxSequences: slots,

@@ -1,7 +1,9 @@
 import { dtypeSize, expected, fromBf16, InputError, type TypedArray, throwIfAborted, toBf16 } from "@krait/core";
 import type { Device, DeviceBuffer, FileRead } from "@krait/runtime";
+import { allBuffers } from "../all-buffers.js";
 import { seededRandom } from "../init.js";
 import type { ParameterSpec } from "../layers/index.js";
+import { mapFiles } from "./map-files.js";
 import type { ModelFolder, StoredTensor } from "./model-folder.js";
 
 /** Elements of two tensors that are compared at a time. */
@@ -40,22 +42,32 @@ export interface MappedOptions {
   round?: "bf16" | undefined;
 }
 
-/** A tensor of the program and the memory that shall hold it. */
-export interface LoadTarget {
-  spec: ParameterSpec;
-  into: DeviceBuffer;
+/**
+ * Where weights lie on the CPU: `mapped` in their files, as far as those hold them as the program wants them, which takes no time and no
+ * memory but needs files that nobody writes to; `copied` always in memory of their own.
+ */
+export type WeightPlacement = "mapped" | "copied";
+
+export interface LoadTo {
+  dtype: "f32" | "bf16";
+  placement?: WeightPlacement | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** The memory of weights, and the work that remains until they are there. */
+export interface PlacedWeights {
+  /** In the order of the specs. Those in a mapped file cannot be written to. */
+  readonly buffers: readonly DeviceBuffer[];
+  /** To be waited for before the buffers are closed. Rejects with `InputError` (WEIGHT_NOT_FINITE, FILE_CHANGED), `AbortedError`. */
+  readonly loaded: Promise<void>;
 }
 
 /** Weights that go from their files to a device without passing through JavaScript. */
 export interface LoadableWeights {
   /** For messages: the folder. */
   readonly origin: string;
-  /**
-   * Fills buffers of the device with their tensors in the program's dtype.
-   *
-   * @throws InputError (WEIGHT_NOT_FINITE, FILE_CHANGED), AbortedError
-   */
-  load(device: Device, targets: readonly LoadTarget[], dtype: "f32" | "bf16", signal?: AbortSignal): Promise<void>;
+  /** Finds memory of the device for tensors in the program's dtype and begins to fill it. */
+  load(device: Device, specs: readonly ParameterSpec[], to: LoadTo): Promise<PlacedWeights>;
 }
 
 const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
@@ -77,7 +89,13 @@ export async function mapWeights(
   const byName = new Map(tensors.map((t) => [t.name, t]));
   return {
     origin: folder.path,
-    load: (device, targets, dtype, signal) => loadTensors(folder, byName, { device, targets, dtype, round, signal }),
+    async load(device, specs, { dtype, placement = "mapped", signal }) {
+      const tensors = specs.map((spec) => plannedTensor(folder, byName.get(spec.name)!, dtype, round));
+      const buffers = await placeTensors(device, tensors, placement);
+      const loaded = loadTensors(folder, device, tensors, buffers, signal);
+      loaded.catch(() => {}); // whoever waits for it hears of it
+      return { buffers, loaded };
+    },
   };
 }
 
@@ -148,12 +166,13 @@ function rowsPerPiece(shape: readonly number[]): number {
   return Math.max(1, Math.floor(PIECE_ELEMENTS / Math.max(1, count(shape.slice(1)))));
 }
 
-interface Loading {
-  device: Device;
-  targets: readonly LoadTarget[];
-  dtype: "f32" | "bf16";
-  round: "bf16" | undefined;
-  signal: AbortSignal | undefined;
+/** A tensor as the program wants it, and the stretches of files that give its elements. */
+interface PlannedTensor {
+  spec: ModelTensor;
+  target: "f32" | "bf16";
+  rounds: boolean;
+  elements: number;
+  reads: readonly (Read & { stored: StoredTensor; dtype: FileRead["dtype"]; offset: number })[];
 }
 
 /** A read of the device, and what it reads, for messages. */
@@ -164,22 +183,72 @@ interface Planned {
   from: number;
 }
 
+function plannedTensor(
+  folder: ModelFolder,
+  spec: ModelTensor,
+  dtype: "f32" | "bf16",
+  round: "bf16" | undefined,
+): PlannedTensor {
+  const target = spec.dtype === "weight" ? dtype : "f32";
+  const rounds = spec.dtype === "weight" && round === "bf16";
+  const reads = spec.parts.flatMap(readsOf).map((read) => {
+    const stored = folder.tensors.get(read.tensor)!;
+    const dtype = stored.entry.dtype as FileRead["dtype"]; // checkTensors has seen it
+    return { ...read, stored, dtype, offset: stored.entry.byteOffset + read.from * dtypeSize(dtype) };
+  });
+  return { spec, target, rounds, elements: count(spec.shape), reads };
+}
+
+/** Whether one stretch of a file is the tensor as the program wants it. */
+function liesInFile({ target, rounds, elements, reads: [read, ...others] }: PlannedTensor): boolean {
+  return (
+    read !== undefined &&
+    others.length === 0 &&
+    read.count === elements &&
+    read.count > 0 &&
+    read.scale === 1 &&
+    read.dtype === target &&
+    !(rounds && target === "f32") &&
+    read.offset % dtypeSize(target) === 0
+  );
+}
+
+async function placeTensors(
+  device: Device,
+  tensors: readonly PlannedTensor[],
+  placement: WeightPlacement,
+): Promise<DeviceBuffer[]> {
+  const there = placement === "mapped" && device.kind === "cpu" ? tensors.filter(liesInFile) : [];
+  const files = await mapFiles(
+    device,
+    there.map(({ reads }) => reads[0]!.stored.file),
+  );
+  try {
+    return await allBuffers(
+      tensors.map(async (tensor) => {
+        const bytes = tensor.elements * dtypeSize(tensor.target);
+        const file = liesInFile(tensor) ? files.get(tensor.reads[0]!.stored.file) : undefined;
+        return file ? file.buffer(tensor.reads[0]!.offset, bytes) : device.allocate(bytes);
+      }),
+    );
+  } finally {
+    for (const file of files.values()) file.close();
+  }
+}
+
 async function loadTensors(
   folder: ModelFolder,
-  tensors: ReadonlyMap<string, ModelTensor>,
-  { device, targets, dtype, round, signal }: Loading,
+  device: Device,
+  tensors: readonly PlannedTensor[],
+  buffers: readonly DeviceBuffer[],
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   const planned: Planned[] = [];
-  for (const { spec: asked, into } of targets) {
-    const spec = tensors.get(asked.name)!;
-    const target = spec.dtype === "weight" ? dtype : "f32";
-    const rounds = spec.dtype === "weight" && round === "bf16";
-    if (spec.parts.length === 0) await into.write(initial(spec, target, rounds));
+  for (const [i, { spec, target, rounds, reads }] of tensors.entries()) {
+    const into = buffers[i]!;
+    if (reads.length === 0) await into.write(initial(spec, target, rounds));
     let element = 0;
-    for (const { tensor, from, count, scale } of spec.parts.flatMap(readsOf)) {
-      const stored = folder.tensors.get(tensor)!;
-      const dtype = stored.entry.dtype as "f32" | "bf16" | "f16" | "f64"; // checkTensors has seen it
-      const offset = stored.entry.byteOffset + from * dtypeSize(dtype);
+    for (const { stored, dtype, offset, count, scale, tensor, from } of reads) {
       const read = { fd: stored.file.fd, offset, count, dtype, scale, rounds, into, target, element };
       planned.push({ read, stored, tensor, from });
       element += count;

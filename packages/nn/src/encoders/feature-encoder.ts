@@ -9,7 +9,7 @@ import type { Blueprint } from "../stack.js";
 import type { WeightSource } from "../weights.js";
 import { type TokenOrder, tokenOrder, unfoldClip } from "./patches.js";
 
-export interface FeatureEncoderOptions extends Pick<ModelOptions, "dtype" | "signal"> {
+export interface FeatureEncoderOptions extends Pick<ModelOptions, "dtype" | "weights" | "signal"> {
   /** Most clips in one native run. */
   maxClips?: number | undefined;
 }
