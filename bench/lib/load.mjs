@@ -1,11 +1,11 @@
-// Times the loading of a model folder beside the reading of its file, in a process of its own: node load.mjs FOLDER DTYPE THREADS REPEATS
+// Times the loading of a model folder beside the reading of its file, in a process of its own: node load.mjs FOLDER DTYPE WEIGHTS THREADS REPEATS
 import { readFileSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { loadCausalModel } from "../../packages/nn/dist/index.js";
 import { openDevice } from "../../packages/runtime/dist/index.js";
 
-const [folder, dtype, threads, repeats] = process.argv.slice(2);
+const [folder, dtype, weights, threads, repeats] = process.argv.slice(2);
 const PIECE = 2 ** 24;
 const bytesOf = (key) =>
   1024 * Number(new RegExp(`${key}:\\s+(\\d+)`).exec(readFileSync("/proc/self/status", "utf8"))[1]);
@@ -49,8 +49,10 @@ let peakBytes;
 for (let i = 0; i < Number(repeats); i++) {
   const read = await readPlainly();
   const began = performance.now();
-  const model = await loadCausalModel(device, folder, { dtype, maxTokens: 1, maxSequences: 1, slots: 1 });
+  const model = await loadCausalModel(device, folder, { dtype, weights, maxTokens: 1, maxSequences: 1, slots: 1 });
   const load = (performance.now() - began) / 1000;
+  await model.run([{ ids: [1] }]);
+  // Pages of a mapped file count from when they are touched: a run has touched all.
   peakBytes ??= bytesOf("VmHWM");
   model.close();
   runs.push({ read, load, fresh: await readFresh() });
