@@ -1,4 +1,5 @@
 // What becomes of weights on their way from files to a device: their bits, their faults, and the memory that they take.
+import { readFileSync } from "node:fs";
 import { mkdtemp, open, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -96,6 +97,16 @@ describe.each(["mapped", "copied"] as const)("%s", (placement) => {
     await told;
   });
 
+  test("a file that is cut between its header and the load is told", async () => {
+    const weights = await mapWeights(files, tensors);
+    await truncate(path, placeOf("c", 3));
+    const loaded = weights.load(device, specs, { dtype: "bf16", placement }).then((placed) => {
+      buffers.push(...placed.buffers);
+      return placed.loaded;
+    });
+    await expect(loaded).rejects.toMatchObject({ code: "FILE_CHANGED" });
+  });
+
   test("a signal ends the load between two calls", async () => {
     const controller = new AbortController();
     const readFiles = device.readFiles.bind(device);
@@ -112,6 +123,16 @@ describe.each(["mapped", "copied"] as const)("%s", (placement) => {
     }
     expect(calls).toBeLessThan(names.length);
   });
+});
+
+test("a load that maps takes no memory of its own", async () => {
+  const own = () => 1024 * Number(/RssAnon:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))![1]);
+  await load("copied");
+  for (const buffer of buffers.splice(0)) buffer.close();
+  await device.zeros(1); // behind the frees
+  const before = own();
+  await load("mapped");
+  expect(own() - before).toBeLessThan(50e6);
 });
 
 test("a load that copies takes the memory of the weights, and closing gives it back", async () => {

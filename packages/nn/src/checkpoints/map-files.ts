@@ -2,7 +2,7 @@ import { KraitError } from "@krait/core";
 import type { SafetensorsFile } from "@krait/formats";
 import type { Device, MappedFile } from "@krait/runtime";
 
-/** Each file mapped once; without those that the system does not map. */
+/** Each file mapped once; without those that the system does not map. Throws `InputError` (FILE_CHANGED). */
 export async function mapFiles(
   device: Device,
   files: readonly SafetensorsFile[],
@@ -15,6 +15,7 @@ export async function mapFiles(
         throw error;
       });
       if (one) mapped.set(file, one);
+      await file.expectUnchanged(); // what was mapped is what its header told of
     }
     return mapped;
   } catch (error) {
