@@ -61,6 +61,10 @@ test("a clip of a video is read as VideoMamba's front end makes it, and encoded"
     expect([one!.features.length, one!.classToken.length, one!.logits]).toEqual([8 * WIDTH, WIDTH, undefined]);
     expect(one!.features.every(Number.isFinite)).toBe(true);
     expect(other!.features).not.toEqual(one!.features);
+    const copied = await loadClipEncoder(path, { device: "cpu", weights: "copied" });
+    const [same] = await copied.encode([values]);
+    await copied.close();
+    expect(same).toEqual(one);
     await expect(encoder.encode([values.subarray(1)])).rejects.toMatchObject({ code: "INPUT_SIZE" });
   } finally {
     await encoder.close();

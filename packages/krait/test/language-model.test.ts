@@ -1,4 +1,4 @@
-import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -110,6 +110,25 @@ describe("a language model", () => {
     };
     await expect(run()).rejects.toMatchObject({ code: "ABORTED" });
     expect((await text("Hello", { ...drawn, maxTokens: 3 })).finish).toBe("length");
+  });
+
+  test("fails when the file that it runs in is cut, and goes on when its weights were copied", async () => {
+    const own = `${folder}-own`;
+    await cp(folder, own, { recursive: true });
+    const load = (weights: "mapped" | "copied") => loadLanguageModel(own, { device: "cpu", weights });
+    const [mapped, copied] = [await load("mapped"), await load("copied")];
+    const first = async (from: LanguageModel) => {
+      for await (const piece of from.generate("Hello", { ...drawn, maxTokens: 1 })) return piece.token;
+      return undefined;
+    };
+    const token = await first(copied);
+    expect(await first(mapped)).toBe(token);
+    await truncate(join(own, "model-00002-of-00005.safetensors"), 100);
+    await expect(first(mapped)).rejects.toMatchObject({ code: "FILE_CHANGED" });
+    expect(await first(copied)).toBe(token);
+    await mapped.close();
+    await copied.close();
+    await rm(own, { recursive: true });
   });
 
   test("a tokenizer of another model is refused", async () => {
