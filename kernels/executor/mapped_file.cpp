@@ -60,10 +60,10 @@ bool replace(uintptr_t address) {
   uintptr_t end = 0;
   Guarded* range = range_of(address, &begin, &end);
   if (range == nullptr) return false;
-  void* const at = reinterpret_cast<void*>(begin);
-  if (mmap(at, end - begin, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != at) return false;
+  // Before the zeros are there, since another thread may read them at once.
   range->lost.store(true, std::memory_order_release);
-  return true;
+  void* const at = reinterpret_cast<void*>(begin);
+  return mmap(at, end - begin, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == at;
 }
 
 // Ends the process as the system would have.
