@@ -43,7 +43,7 @@ export interface MappedOptions {
 }
 
 /**
- * Where weights lie on the CPU: `mapped` in their files, as far as those hold them as the program wants them, which takes no time and no
+ * Where weights lie on the CPU: `mapped` in their files, as far as those hold them as the program wants them, which takes no copy and no
  * memory but needs files that nobody writes to; `copied` always in memory of their own.
  */
 export type WeightPlacement = "mapped" | "copied";
