@@ -11,7 +11,7 @@ export interface RoutedLayer {
 
 /**
  * Experts [tokens, topK] of the tokens of one sequence, best first, by layer. As given to a run: a layer that is absent chooses by itself, and
- * so does a token whose row begins with −1.
+ * so does a token whose row begins with −1. An expert that a row names twice counts twice.
  */
 export type Choices = Readonly<Record<string, Int32Array>>;
 
@@ -49,6 +49,12 @@ export function checkChoices(choices: Choices, tokens: number, layers: readonly 
       });
     }
     const { topK, experts } = layer;
+    if (!(rows instanceof Int32Array)) {
+      throw new UsageError(expected("an Int32Array", `the choices of ${name}`, rows), {
+        code: "INVALID_OPTION",
+        hint: "Leave a layer out to let it choose.",
+      });
+    }
     if (rows.length !== tokens * topK) {
       throw new UsageError(expected(`${tokens * topK} experts`, `the choices of ${name}`, rows.length), {
         code: "INVALID_OPTION",

@@ -24,7 +24,8 @@ export async function describeFolder(folder: string, contextTokens = 4096): Prom
 /**
  * Loads a published causal model: config.json and safetensors, single or sharded, bf16, f16 or f32.
  *
- * @throws InputError (MODEL_NOT_FOUND, MODEL_TYPE_UNKNOWN, INVALID_CONFIG, CONFIG_UNSUPPORTED, PICKLE_REFUSED, TENSOR_*, WEIGHT_NOT_FINITE)
+ * @throws InputError (MODEL_NOT_FOUND, MODEL_TYPE_UNKNOWN, INVALID_CONFIG, CONFIG_UNSUPPORTED, PICKLE_REFUSED, TENSOR_*, WEIGHT_NOT_FINITE,
+ * FILE_CHANGED)
  */
 export async function loadCausalModel(
   device: Device,
