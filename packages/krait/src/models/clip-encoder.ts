@@ -7,13 +7,10 @@ import { tokenizeAudio } from "../tokenize/audio.js";
 import { tokenizeImages } from "../tokenize/images.js";
 import { tokenizeSchema } from "../tokenize/options.js";
 import type { RowSink } from "../tokenize/sink.js";
+import { publishedOptions } from "./published-options.js";
 
 const loadSchema = z.strictObject({
-  device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
-  threads: z.int().positive().max(1024).optional(),
-  dtype: z.enum(["f32", "bf16"]).default("f32"),
-  /** Where weights lie on the CPU: `mapped` runs them in their files, which nobody may write to then; `copied` in memory of its own. */
-  weights: z.enum(["mapped", "copied"]).default("mapped"),
+  ...publishedOptions,
   /** Clips in one native run. */
   maxClips: z.int().positive().max(1024).default(1),
   signal: z.instanceof(AbortSignal).optional(),

@@ -18,14 +18,11 @@ import { Encoder } from "../encoder.js";
 import { poolSchema } from "../pool.js";
 import type { Source } from "../sources.js";
 import { type MediaReader, readPrompt } from "./media-prompt.js";
+import { publishedOptions } from "./published-options.js";
 import { StopStrings } from "./stop-strings.js";
 
 const loadSchema = z.strictObject({
-  device: z.enum(["auto", "cpu", "cuda"]).default("auto"),
-  threads: z.int().positive().max(1024).optional(),
-  dtype: z.enum(["f32", "bf16"]).default("f32"),
-  /** Where weights lie on the CPU: `mapped` runs them in their files, which nobody may write to then; `copied` in memory of its own. */
-  weights: z.enum(["mapped", "copied"]).default("mapped"),
+  ...publishedOptions,
   /** Tokens that attention layers keep keys and values for; models without attention have no limit. */
   contextTokens: z
     .int()
